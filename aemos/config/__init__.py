@@ -1,0 +1,1 @@
+"""Settings: declared once in `schema`, loaded by `load` (defaults < YAML < environment)."""

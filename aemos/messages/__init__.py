@@ -1,0 +1,1 @@
+"""From a door's message to the service that judges it."""

@@ -1,0 +1,101 @@
+"""The bus on which services tell the rest of the server what has happened.
+
+Everything here has happened: events about rows are published after COMMIT, in commit order, in the
+reactor thread. Doors subscribe in `aemos.tap`; a service never calls a door.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import attrs
+from twisted.logger import Logger
+
+from aemos.model import Instant, Message, Verdict
+from aemos.storage.readings import Reading
+
+E = TypeVar("E")
+
+
+@attrs.frozen(slots=True, eq=False)
+class ReadingsStored:
+    """Readings of one message were committed; those with `id` None were repeats and are not new."""
+
+    sensor_id: int
+    sensor_uuid: str
+    organization_id: int | None
+    readings: Sequence[Reading]
+    door: str
+
+
+@attrs.frozen(slots=True, eq=False)
+class ReadingChanged:
+    """A stored reading was edited over REST."""
+
+    row: Mapping[str, Any]
+    organization_id: int | None
+
+
+@attrs.frozen(slots=True, eq=False)
+class ReadingDeleted:
+    """A stored reading was deleted over REST."""
+
+    reading_id: int
+    telemetry_id: int
+    organization_id: int | None
+
+
+@attrs.frozen(slots=True, eq=False)
+class StatusStored:
+    """A sensor or device told its status (spec/mqtt.md section 5.4)."""
+
+    uuid: str
+    organization_id: int | None
+    status: str
+    metadata: Mapping[str, Any] | None
+    at: Instant
+
+
+@attrs.frozen(slots=True, eq=False)
+class MessageRefused:
+    """A message was not stored; `message.payload` may hold a token: redact before showing it."""
+
+    message: Message
+    verdict: Verdict
+
+
+@attrs.frozen(slots=True, eq=False)
+class IdentityChanged:
+    """A sensor or device, one of its tokens, variables or areas changed (uuid as it was before)."""
+
+    uuid: str
+
+
+@attrs.frozen(slots=True, eq=False)
+class UserChanged:
+    """A user's status, membership, role, a permission of the role, or a sign-in session changed."""
+
+    user_id: int
+
+
+class Events:
+    """Synchronous publish and subscribe by event class."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._handlers: defaultdict[type, list[Callable[[Any], object]]] = defaultdict(list)
+
+    def subscribe(self, event: type[E], handler: Callable[[E], object]) -> None:
+        """Call `handler` with every later event of exactly this class."""
+        self._handlers[event].append(handler)
+
+    def publish(self, event: object) -> None:
+        """Call the handlers in order of subscription; one that fails is logged and stops no other."""
+        for handler in self._handlers.get(type(event), ()):
+            try:
+                handler(event)
+            except Exception:
+                self._log.failure("handler of {event} failed", event=type(event).__name__)

@@ -1,0 +1,1 @@
+"""Rows in MySQL, MariaDB and SQLite, and the one writer that commits them."""
