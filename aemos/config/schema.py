@@ -128,6 +128,8 @@ class Realtime:
     max_rooms: int = setting(1000, "subscriptions of one connection")
     max_buffer: int = setting(1024 * 1024, "unsent bytes of one connection before events are dropped and counted")
     authenticate_timeout: float = setting(10.0, "a connection that does not authenticate is closed after this")
+    max_message: int = setting(64 * 1024, "largest message from a client")
+    ping_interval: float = setting(25.0, "a connection silent for this long is asked; silent for twice as long, it is closed")
 
 
 @attrs.frozen
