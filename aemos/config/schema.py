@@ -11,14 +11,33 @@ from typing import Any
 
 import attrs
 
+from aemos.config.checks import (
+    Check,
+    anything,
+    at_least,
+    between,
+    database_url,
+    duration,
+    more_than,
+    networks,
+    one_of,
+    organizations,
+    signing_secret,
+)
 
-def setting(default: Any, doc: str, *, env: str = "", secret: bool = False) -> Any:
+PORT = between(0, 65535)
+
+
+def setting(
+    default: Any, doc: str, *, env: str = "", secret: bool = False, valid: Check = anything
+) -> Any:
     """Declare one key.
 
     @param env: the environment variable that overrides it; for a secret also `<env>_FILE`.
     @param secret: never shown or logged.
+    @param valid: says what is wrong with a value ("" = nothing); the default is not asked.
     """
-    metadata = {"doc": doc, "env": env, "secret": secret}
+    metadata = {"doc": doc, "env": env, "secret": secret, "valid": valid}
     if isinstance(default, (list, dict)):
         frozen = tuple(default) if isinstance(default, list) else default
         return attrs.field(factory=lambda: frozen, metadata=metadata)
@@ -33,29 +52,61 @@ class Database:
         "DB_HOST, DB_PORT, DB_NAME, DB_USER and DB_PASSWORD together name a MySQL database too",
         env="DATABASE_URL",
         secret=True,
+        valid=database_url,
     )
-    pool_size: int = setting(5, "connections for reading (and, on MySQL, for ordinary writes)", env="DB_POOL_SIZE")
-    connect_timeout: float = setting(10.0, "how long one attempt to connect may take")
-    ping_after: float = setting(5.0, "a connection idle for longer is checked before it is used")
-    max_batch: int = setting(500, "rows that one group commit takes at most")
-    max_queue: int = setting(100_000, "rows waiting for commit before the doors stop reading")
-    retry_delay: float = setting(0.5, "pause before the writer tries a lost database again")
-    repeat_days: int = setting(7, "how long a stored reading is remembered to recognise its repeats")
+    pool_size: int = setting(
+        5,
+        "connections for reading (and, on MySQL, for ordinary writes)",
+        env="DB_POOL_SIZE",
+        valid=between(1, 100),
+    )
+    connect_timeout: float = setting(
+        10.0, "how long one attempt to connect may take", valid=more_than(0)
+    )
+    ping_after: float = setting(
+        5.0, "a connection idle for longer is checked before it is used", valid=at_least(0)
+    )
+    max_batch: int = setting(
+        500, "rows that one group commit takes at most", valid=between(1, 10_000)
+    )
+    max_queue: int = setting(
+        100_000, "rows waiting for commit before the doors stop reading", valid=at_least(1)
+    )
+    retry_delay: float = setting(
+        0.5, "pause before the writer tries a lost database again", valid=more_than(0)
+    )
+    repeat_days: int = setting(
+        7, "how long a stored reading is remembered to recognise its repeats", valid=at_least(0)
+    )
 
 
 @attrs.frozen
 class Http:
     enabled: bool = setting(True, "serve REST, realtime and pages", env="ENABLE_HTTP")
     host: str = setting("0.0.0.0", "address to listen on", env="HOST")  # noqa: S104 - the documented default
-    port: int = setting(3000, "port to listen on; 0 picks a free one", env="PORT")
-    endpoint: str = setting("", "a Twisted endpoint string instead of host and port", env="HTTP_ENDPOINT")
-    trusted_proxies: tuple[str, ...] = setting([], "networks whose forwarding headers are believed", env="TRUSTED_PROXIES")
-    max_body: int = setting(10 * 1024 * 1024, "largest request body")
-    request_timeout: float = setting(30.0, "a request that is not complete after this is dropped")
-    store_timeout: float = setting(5.0, "a request that waits longer than this for its commit is answered 503")
+    port: int = setting(3000, "port to listen on; 0 picks a free one", env="PORT", valid=PORT)
+    endpoint: str = setting(
+        "", "a Twisted endpoint string instead of host and port", env="HTTP_ENDPOINT"
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        [], "networks whose forwarding headers are believed", env="TRUSTED_PROXIES", valid=networks
+    )
+    max_body: int = setting(10 * 1024 * 1024, "largest request body", valid=at_least(1024))
+    request_timeout: float = setting(
+        30.0, "a request that is not complete after this is dropped", valid=more_than(0)
+    )
+    store_timeout: float = setting(
+        5.0,
+        "a request that waits longer than this for its commit is answered 503",
+        valid=more_than(0),
+    )
     rate_limit: bool = setting(True, "limit requests per address", env="ENABLE_RATE_LIMIT")
-    rate_limit_max: int = setting(10_000, "requests per address and window", env="RATE_LIMIT_MAX")
-    rate_limit_window_ms: int = setting(900_000, "the window in milliseconds", env="RATE_LIMIT_WINDOW_MS")
+    rate_limit_max: int = setting(
+        10_000, "requests per address and window", env="RATE_LIMIT_MAX", valid=at_least(1)
+    )
+    rate_limit_window_ms: int = setting(
+        900_000, "the window in milliseconds", env="RATE_LIMIT_WINDOW_MS", valid=at_least(1)
+    )
 
 
 @attrs.frozen
@@ -71,7 +122,12 @@ class AclRule:
 
 @attrs.frozen
 class Acl:
-    mode: str = setting("devices", "devices (the built-in rules) or open (all that no rule denies)", env="MQTT_ACL_MODE")
+    mode: str = setting(
+        "devices",
+        "devices (the built-in rules) or open (all that no rule denies)",
+        env="MQTT_ACL_MODE",
+        valid=one_of("devices", "open"),
+    )
     rules: tuple[AclRule, ...] = setting([], "first match wins, before the built-in rules")
 
 
@@ -79,81 +135,186 @@ class Acl:
 class Mqtt:
     enabled: bool = setting(True, "serve MQTT", env="ENABLE_MQTT")
     host: str = setting("0.0.0.0", "address to listen on", env="MQTT_HOST")  # noqa: S104 - the documented default
-    port: int = setting(1883, "port for plain MQTT; 0 picks a free one", env="MQTT_PORT")
-    endpoint: str = setting("", "a Twisted endpoint string instead of host and port", env="MQTT_ENDPOINT")
-    websocket_port: int = setting(9001, "port for MQTT over WebSocket; 0 = off", env="MQTT_WS_PORT")
-    websocket_endpoint: str = setting("", "a Twisted endpoint string instead of host and websocket_port", env="MQTT_WS_ENDPOINT")
-    auth_enabled: bool = setting(True, "false admits everybody and checks nothing (warned at start)", env="MQTT_AUTH_ENABLED")
+    port: int = setting(
+        1883, "port for plain MQTT; 0 picks a free one", env="MQTT_PORT", valid=PORT
+    )
+    endpoint: str = setting(
+        "", "a Twisted endpoint string instead of host and port", env="MQTT_ENDPOINT"
+    )
+    websocket_port: int = setting(
+        9001, "port for MQTT over WebSocket; 0 = off", env="MQTT_WS_PORT", valid=PORT
+    )
+    websocket_endpoint: str = setting(
+        "", "a Twisted endpoint string instead of host and websocket_port", env="MQTT_WS_ENDPOINT"
+    )
+    auth_enabled: bool = setting(
+        True, "false admits everybody and checks nothing (warned at start)", env="MQTT_AUTH_ENABLED"
+    )
     token_auth: bool = setting(True, "false refuses device tokens", env="MQTT_TOKEN_AUTH")
-    allow_unauthenticated: bool = setting(False, "admit clients without credentials", env="MQTT_ALLOW_UNAUTHENTICATED")
-    default_qos: int = setting(1, "QoS of what the server publishes", env="MQTT_DEFAULT_QOS")
-    datastream_qos: int = setting(1, "QoS of the announcement of a stored reading", env="MQTT_DATASTREAM_QOS")
-    max_packet: int = setting(1024 * 1024, "largest packet accepted", env="MQTT_MAX_PACKET")
-    max_connections: int = setting(20_000, "connections at once")
-    connect_timeout: float = setting(30.0, "a connection without CONNECT is closed after this")
-    max_keep_alive: int = setting(0, "longest keep-alive accepted, 0 = as the client asks")
-    max_inflight: int = setting(100, "unacknowledged messages towards one client")
-    max_queued: int = setting(1000, "messages waiting for one client; beyond it the newest are refused")
-    max_queued_bytes: int = setting(8 * 1024 * 1024, "bytes waiting for one client")
-    max_unacknowledged: int = setting(1000, "messages of one connection that wait for commit before reading stops")
-    max_unacknowledged_bytes: int = setting(1024 * 1024, "bytes of the same")
-    max_output: int = setting(4 * 1024 * 1024, "unsent bytes of one connection beyond which QoS 0 is dropped")
-    max_subscriptions: int = setting(1000, "subscriptions of one client")
-    max_topic_levels: int = setting(256, "levels of a topic or filter")
-    max_retained: int = setting(100_000, "retained messages in all")
-    session_expiry: int = setting(7 * 86400, "an absent persistent session is forgotten after this; 0 = never")
-    max_sessions: int = setting(100_000, "stored sessions in all")
-    strict_text: bool = setting(True, "close on control characters and non-characters in text [MQTT-1.5.3]")
+    allow_unauthenticated: bool = setting(
+        False, "admit clients without credentials", env="MQTT_ALLOW_UNAUTHENTICATED"
+    )
+    default_qos: int = setting(
+        1, "QoS of what the server publishes", env="MQTT_DEFAULT_QOS", valid=between(0, 2)
+    )
+    datastream_qos: int = setting(
+        1,
+        "QoS of the announcement of a stored reading",
+        env="MQTT_DATASTREAM_QOS",
+        valid=between(0, 2),
+    )
+    max_packet: int = setting(
+        1024 * 1024,
+        "largest packet accepted",
+        env="MQTT_MAX_PACKET",
+        valid=between(1024, 268_435_455),
+    )
+    max_connections: int = setting(20_000, "connections at once", valid=at_least(1))
+    connect_timeout: float = setting(
+        30.0, "a connection without CONNECT is closed after this", valid=more_than(0)
+    )
+    max_keep_alive: int = setting(
+        0, "longest keep-alive accepted, 0 = as the client asks", valid=between(0, 65535)
+    )
+    max_inflight: int = setting(
+        100, "unacknowledged messages towards one client", valid=between(1, 65535)
+    )
+    max_queued: int = setting(
+        1000, "messages waiting for one client; beyond it the newest are refused", valid=at_least(1)
+    )
+    max_queued_bytes: int = setting(
+        8 * 1024 * 1024, "bytes waiting for one client", valid=at_least(1)
+    )
+    max_unacknowledged: int = setting(
+        1000,
+        "messages of one connection that wait for commit before reading stops",
+        valid=at_least(1),
+    )
+    max_unacknowledged_bytes: int = setting(1024 * 1024, "bytes of the same", valid=at_least(1))
+    max_output: int = setting(
+        4 * 1024 * 1024,
+        "unsent bytes of one connection beyond which QoS 0 is dropped",
+        valid=at_least(1),
+    )
+    max_subscriptions: int = setting(1000, "subscriptions of one client", valid=at_least(1))
+    max_topic_levels: int = setting(256, "levels of a topic or filter", valid=between(1, 65535))
+    max_retained: int = setting(100_000, "retained messages in all", valid=at_least(0))
+    session_expiry: int = setting(
+        7 * 86400,
+        "an absent persistent session is forgotten after this; 0 = never",
+        valid=at_least(0),
+    )
+    max_sessions: int = setting(100_000, "stored sessions in all", valid=at_least(1))
+    strict_text: bool = setting(
+        True, "close on control characters and non-characters in text [MQTT-1.5.3]"
+    )
     acl: Acl = attrs.field(factory=Acl)
 
 
 @attrs.frozen
 class Auth:
-    jwt_secret: str = setting("", "signs JSON web tokens; empty: made once and kept in the data folder", env="JWT_SECRET", secret=True)
-    jwt_expires_in: str = setting("24h", "lifetime of an access token: seconds, or 30m, 24h, 7d", env="JWT_EXPIRES_IN")
-    refresh_expires_in: str = setting("7d", "lifetime of a refresh token", env="JWT_REFRESH_EXPIRES_IN")
-    bcrypt_cost: int = setting(12, "work factor of new password hashes (4 to 15)")
-    bcrypt_threads: int = setting(1, "threads that check passwords")
-    bcrypt_queue: int = setting(100, "password checks that may wait; beyond it sign-ins are answered 503")
-    admin_email: str = setting("", "creates the first administrator at start", env="AEMOS_ADMIN_EMAIL")
+    jwt_secret: str = setting(
+        "",
+        "signs JSON web tokens; empty: made once and kept in the data folder",
+        env="JWT_SECRET",
+        secret=True,
+        valid=signing_secret,
+    )
+    jwt_expires_in: str = setting(
+        "24h",
+        "lifetime of an access token: seconds, or 30m, 24h, 7d",
+        env="JWT_EXPIRES_IN",
+        valid=duration,
+    )
+    refresh_expires_in: str = setting(
+        "7d", "lifetime of a refresh token", env="JWT_REFRESH_EXPIRES_IN", valid=duration
+    )
+    bcrypt_cost: int = setting(
+        12, "work factor of new password hashes (4 to 15)", valid=between(4, 15)
+    )
+    bcrypt_threads: int = setting(1, "threads that check passwords", valid=between(1, 64))
+    bcrypt_queue: int = setting(
+        100, "password checks that may wait; beyond it sign-ins are answered 503", valid=at_least(1)
+    )
+    admin_email: str = setting(
+        "", "creates the first administrator at start", env="AEMOS_ADMIN_EMAIL"
+    )
     admin_password: str = setting("", "its password", env="AEMOS_ADMIN_PASSWORD", secret=True)
 
 
 @attrs.frozen
 class Realtime:
     anonymous: tuple[str, ...] = setting(
-        [], "organization ids (or all) whose telemetry rooms sockets without a token may join", env="REALTIME_ANONYMOUS"
+        [],
+        "organization ids (or all) whose telemetry rooms sockets without a token may join",
+        env="REALTIME_ANONYMOUS",
+        valid=organizations,
     )
-    max_connections: int = setting(5000, "realtime connections at once")
-    max_rooms: int = setting(1000, "subscriptions of one connection")
-    max_buffer: int = setting(1024 * 1024, "unsent bytes of one connection before events are dropped and counted")
-    authenticate_timeout: float = setting(10.0, "a connection that does not authenticate is closed after this")
+    max_connections: int = setting(5000, "realtime connections at once", valid=at_least(1))
+    max_rooms: int = setting(1000, "subscriptions of one connection", valid=at_least(1))
+    max_buffer: int = setting(
+        1024 * 1024,
+        "unsent bytes of one connection before events are dropped and counted",
+        valid=at_least(1024),
+    )
+    authenticate_timeout: float = setting(
+        10.0, "a connection that does not authenticate is closed after this", valid=more_than(0)
+    )
     max_message: int = setting(64 * 1024, "largest message from a client")
-    ping_interval: float = setting(25.0, "a connection silent for this long is asked; silent for twice as long, it is closed")
+    ping_interval: float = setting(
+        25.0, "a connection silent for this long is asked; silent for twice as long, it is closed"
+    )
 
 
 @attrs.frozen
 class Ingest:
-    max_items: int = setting(1000, "readings in one message")
-    ledger_entries: int = setting(200, "refusals remembered per device")
-    ledger_rate: int = setting(20, "refusals per device and second that are written down; the rest is counted")
-    catalogue_size: int = setting(100_000, "devices and sensors kept in memory")
-    catalogue_refresh: float = setting(5.0, "how often changes made by other processes are looked for on a shared database")
-    negative_expiry: float = setting(5.0, "how long an unknown device or variable stays unknown")
+    max_items: int = setting(1000, "readings in one message", valid=at_least(1))
+    ledger_entries: int = setting(200, "refusals remembered per device", valid=at_least(0))
+    ledger_rate: int = setting(
+        20,
+        "refusals per device and second that are written down; the rest is counted",
+        valid=at_least(0),
+    )
+    catalogue_size: int = setting(100_000, "devices and sensors kept in memory", valid=at_least(1))
+    catalogue_refresh: float = setting(
+        5.0,
+        "how often changes made by other processes are looked for on a shared database",
+        valid=more_than(0),
+    )
+    negative_expiry: float = setting(
+        5.0, "how long an unknown device or variable stays unknown", valid=at_least(0)
+    )
 
 
 @attrs.frozen
 class Log:
-    level: str = setting("info", "debug, info, warn or error", env="LOG_LEVEL")
-    format: str = setting("auto", "text, json, or auto: text on a terminal, JSON lines otherwise", env="LOG_FORMAT")
+    level: str = setting(
+        "info",
+        "debug, info, warn or error",
+        env="LOG_LEVEL",
+        valid=one_of("debug", "info", "warn", "error"),
+    )
+    format: str = setting(
+        "auto",
+        "text, json, or auto: text on a terminal, JSON lines otherwise",
+        env="LOG_FORMAT",
+        valid=one_of("auto", "text", "json"),
+    )
 
 
 @attrs.frozen
 class Settings:
     """The whole configuration; sections are YAML mappings of the same names."""
 
-    data_dir: str = setting("./aemos-data", "SQLite file, generated secrets, control socket", env="AEMOS_DATA_DIR")
-    stop_grace: float = setting(10.0, "how long stopping may take before what is left is cut off", env="AEMOS_STOP_GRACE")
+    data_dir: str = setting(
+        "./aemos-data", "SQLite file, generated secrets, control socket", env="AEMOS_DATA_DIR"
+    )
+    stop_grace: float = setting(
+        10.0,
+        "how long stopping may take before what is left is cut off",
+        env="AEMOS_STOP_GRACE",
+        valid=at_least(0),
+    )
     demo: bool = setting(False, "create the demo farm when the database is empty", env="AEMOS_DEMO")
     database: Database = attrs.field(factory=Database)
     http: Http = attrs.field(factory=Http)

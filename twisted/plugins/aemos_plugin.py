@@ -2,4 +2,6 @@
 
 from twisted.application.service import ServiceMaker
 
-aemos = ServiceMaker("aemos", "aemos.tap", "IoT backend: MQTT, REST and realtime, acknowledged = stored", "aemos")
+aemos = ServiceMaker(
+    "aemos", "aemos.tap", "IoT backend: MQTT, REST and realtime, acknowledged = stored", "aemos"
+)
