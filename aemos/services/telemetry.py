@@ -1,0 +1,249 @@
+"""Takes readings in: decodes, checks and stores data-stream messages (spec/mqtt.md sections 5.1 to 5.3).
+
+This is the hot path: no Deferred, coroutine or thread hand-over per message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from aemos import json
+from aemos.config.schema import Ingest
+from aemos.errors import BadRequest, RowRefused, StorageUnavailable
+from aemos.model import ACCEPTED, Code, Done, Instant, Message, Verdict
+from aemos.services.catalogue import Catalogue, Identity, Variable
+from aemos.services.claims import refuted
+from aemos.services.events import Events, ReadingsStored
+from aemos.services.ledger import Ledger
+from aemos.storage.readings import READINGS, Reading
+from aemos.storage.writer import Unit, Writer
+
+_MAX_VALUE = 50  # characters, DataStream.value
+_DAY = 86_400_000
+_FIRST_PLAUSIBLE = Instant.parse("2020-01-01T00:00:00Z")  # an older device time means: no clock
+_SECONDS_BELOW = 100_000_000_000  # a smaller number of a time is seconds, a larger one milliseconds
+_LEADING_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)")
+
+_DUPLICATE = Verdict(Code.DUPLICATE, "this reading was stored before")
+_UNKNOWN_DEVICE = Verdict(Code.INVALID_DEVICE_UUID, "no sensor of this uuid")
+_QUOTA = Verdict(Code.QUOTA_EXCEEDED, "the server is behind with storing; QoS 0 was dropped")
+
+
+class Item(msgspec.Struct):
+    """One reading as sent. Unknown keys are ignored, marks of another type count as absent."""
+
+    value: str | int | float | bool | None = None
+    telemetryDataId: int | str | None = None
+    variableName: Any = None
+    recievedAt: Any = None  # spelled so on the wire
+    timestamp: Any = None
+    ts: Any = None
+    messageId: Any = None
+    urgent: Any = None
+    thresholds: Any = None
+    skipRuleChainTrigger: Any = None
+
+
+class DataStream(Item):
+    """A data-stream message: one reading, or `dataStreams`, which wins."""
+
+    dataStreams: list[Item] | None = None
+    deviceUuid: Any = None
+    token: Any = None
+    accessToken: Any = None
+
+
+_decode = json.decoder(DataStream)
+
+
+class ReadingIngest:
+    """The router's handler for data streams, whatever door they come by."""
+
+    def __init__(self, catalogue: Catalogue, writer: Writer, events: Events, ledger: Ledger, settings: Ingest) -> None:
+        self._catalogue, self._writer, self._events, self._ledger = catalogue, writer, events, ledger
+        self._max_items = settings.max_items
+
+    def handle(self, message: Message, done: Done) -> Unit | None:
+        """Judge one message. `message.result` becomes its list of `Reading`.
+
+        @return: the unit on its way to the writer, for callers that may withdraw it; None = refused
+            at once, or waiting for its sensor to be read.
+        """
+        if message.qos == 0 and self._writer.full:
+            self._ledger.refuse(message, _QUOTA, done)
+            return None
+        identity = self._catalogue.held(message.subject)
+        if identity is not None:
+            return self._judge(message, done, identity)
+        # Nothing is refused for an outage (P6): the sender waits until its sensor can be read.
+        self._catalogue.find(message.subject, partial(self._found, message, done), patient=True)
+        return None
+
+    def _found(self, message: Message, done: Done, identity: Identity | None | StorageUnavailable) -> None:
+        if isinstance(identity, Identity):
+            self._judge(message, done, identity)
+        else:
+            self._ledger.refuse(message, _UNKNOWN_DEVICE, done)
+
+    def _judge(self, message: Message, done: Done, identity: Identity) -> Unit | None:
+        try:
+            body = _decode(message.payload)
+            refusal = refuted(
+                message,
+                identity,
+                body.deviceUuid,
+                body.accessToken if body.token is None else body.token,
+                "sensor.update",
+            )
+            if refusal is None:
+                if body.dataStreams is None:
+                    readings = [_reading(body, body, identity, message.received_at, 0)]
+                else:
+                    readings = self._batch(body, identity, message.received_at)
+        except _UnknownVariable as error:
+            if not self._catalogue.find_again(identity, partial(self._found, message, done)):
+                self._ledger.refuse(message, Verdict(Code.TELEMETRY_NOT_FOUND, str(error)), done)
+            return None
+        except json.MalformedJson as error:
+            self._ledger.refuse(message, Verdict(Code.VALIDATION_ERROR, str(error)), done)
+            return None
+        except BadRequest as error:
+            code = Code.INVALID_DATA_STREAM
+            if isinstance(error, json.WrongShape) and "$" not in str(error):
+                code = Code.INVALID_PAYLOAD  # not even an object: msgspec names no place in it
+            self._ledger.refuse(message, Verdict(code, str(error)), done)
+            return None
+        if refusal is not None:
+            self._ledger.refuse(message, refusal, done)
+            return None
+        message.result = readings
+        if not readings:  # an empty batch: success, nothing done (spec/mqtt.md section 5.2)
+            done(ACCEPTED)
+            return None
+        unit = Unit(((READINGS, readings),), partial(self._committed, message, identity, readings, done))
+        self._writer.submit(unit)
+        return unit
+
+    def _batch(self, body: DataStream, identity: Identity, received_at: Instant) -> list[Reading]:
+        items = body.dataStreams or []
+        if len(items) > self._max_items:
+            raise BadRequest(f"more than {self._max_items} readings in one message")
+        readings = []
+        for index, item in enumerate(items):
+            try:
+                readings.append(_reading(item, body, identity, received_at, index))
+            except _UnknownVariable as error:
+                raise _UnknownVariable(f"dataStreams[{index}]: {error}") from None
+            except BadRequest as error:
+                raise BadRequest(f"dataStreams[{index}]: {error}") from None
+        return readings
+
+    def _committed(
+        self, message: Message, identity: Identity, readings: list[Reading], done: Done, error: RowRefused | None
+    ) -> None:
+        if error is not None:
+            self._ledger.refuse(message, Verdict(Code.DATA_STREAM_ERROR, str(error)), done)
+            return
+        if all(reading.duplicate for reading in readings):
+            self._ledger.refuse(message, _DUPLICATE, done)
+            return
+        done(ACCEPTED)
+        self._events.publish(
+            ReadingsStored(identity.id, identity.uuid, identity.organization_id, readings, message.door)
+        )
+
+
+class _UnknownVariable(BadRequest):
+    """The sensor has no such variable, as far as the catalogue knows."""
+
+
+def _reading(item: Item, body: DataStream, identity: Identity, received_at: Instant, index: int) -> Reading:
+    """@raise BadRequest: the item breaks a rule; the text names the field."""
+    value = item.value
+    if value is None or value == "":
+        raise BadRequest('"value" is missing')
+    if not isinstance(value, str):
+        value = json.text(value)
+    if len(value) > _MAX_VALUE:
+        raise BadRequest(f'"value" is longer than {_MAX_VALUE} characters')
+    variable = _variable(item, identity)
+    sent_at = _event_time(item)
+    if sent_at is None and item is not body:
+        sent_at = _event_time(body)
+    key = None
+    if sent_at is not None or item.messageId is not None or body.messageId is not None:
+        key = _key(item, body, index, sent_at, received_at, value)
+    urgent = item.urgent is True or (item.thresholds is not None and _beyond(value, item.thresholds))
+    at = received_at if sent_at is None else sent_at
+    return Reading(value, variable.id, variable.name, at, key, urgent, item.skipRuleChainTrigger is not True)
+
+
+def _key(
+    item: Item, body: DataStream, index: int, sent_at: Instant | None, received_at: Instant, value: str
+) -> bytes | None:
+    """What recognises a repeat (docs/devices.rst, repeats): its message id, else its own plausible time."""
+    if isinstance(item.messageId, (str, int)):
+        name = f"i{item.messageId}"
+    elif isinstance(body.messageId, (str, int)):
+        name = f"m{body.messageId}\0{index}"
+    elif sent_at is not None and _FIRST_PLAUSIBLE <= sent_at <= received_at + _DAY:
+        name = f"t{int(sent_at)}"
+    else:
+        return None
+    return hashlib.blake2b(f"{name}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _variable(item: Item, identity: Identity) -> Variable:
+    """Find by id, then by name (spec/mqtt.md section 5.1)."""
+    wanted, name = item.telemetryDataId, item.variableName
+    if wanted is not None:
+        number = wanted if isinstance(wanted, int) else int(wanted) if wanted.isascii() and wanted.isdigit() else -1
+        found = identity.variables.get(number)
+        if found is not None:
+            return found
+    if isinstance(name, str):
+        found = identity.variables_by_name.get(name)
+        if found is not None:
+            return found
+    if wanted is None and name is None:
+        raise BadRequest('"telemetryDataId" or "variableName" is missing')
+    which = f"variableName {name!r}" if name is not None else f"telemetryDataId {wanted!r}"
+    raise _UnknownVariable(f"{which}: telemetry data not found or does not belong to this sensor")
+
+
+def _event_time(item: Item) -> Instant | None:
+    """The reading's own time, if it gives a usable one: ISO text, or epoch seconds or milliseconds."""
+    for given in (item.recievedAt, item.timestamp, item.ts):
+        if given is None:
+            continue
+        try:
+            if isinstance(given, str):
+                at = Instant.parse(given)
+            elif isinstance(given, (int, float)) and not isinstance(given, bool):
+                at = Instant(given * 1000 if abs(given) < _SECONDS_BELOW else given)
+            else:
+                continue
+            if 1000 <= at.datetime().year <= 9999:  # what DATETIME can hold
+                return at
+        except (ValueError, OverflowError, OSError):
+            continue
+    return None
+
+
+def _beyond(value: str, thresholds: Any) -> bool:
+    """Is the number outside `{"min", "max"}` (exclusive), as JavaScript's parseFloat reads it?"""
+    match = _LEADING_NUMBER.match(value)
+    if match is None or not isinstance(thresholds, dict):
+        return False
+    number = float(match.group())
+    low, high = thresholds.get("min"), thresholds.get("max")
+    return (_is_number(low) and number < low) or (_is_number(high) and number > high)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

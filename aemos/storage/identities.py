@@ -1,0 +1,117 @@
+"""Reads what is known about the sensors and devices that may sign in: tokens, variables, organization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aemos.storage.transaction import Transaction
+
+# A sensor or device belongs to the organization of its first area (spec/data-model.md, AreaSensor).
+_SENSOR_ORGANIZATION = (
+    "(SELECT a.organizationId FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
+    " WHERE x.sensorId = s.id ORDER BY x.areaId LIMIT 1)"
+)
+_DEVICE_ORGANIZATION = (
+    "(SELECT a.organizationId FROM AreaDevice x JOIN Area a ON a.id = x.areaId"
+    " WHERE x.deviceId = d.id ORDER BY x.areaId LIMIT 1)"
+)
+
+
+def load(tx: Transaction, uuid: str) -> dict[str, Any] | None:
+    """Everything about one uuid: a sensor's if there is one, else a device's.
+
+    @return: `{"kind": "sensor"|"device", "id", "uuid", "name", "organizationId", "tokens": [{"id", "digest" |
+        "token", "expiresAt"}], "variables": [{"id", "variableName", "datatype"}]}`; active tokens only.
+    """
+    row = _exact(
+        tx.all(
+            f"SELECT s.id, s.uuid, s.name, {_SENSOR_ORGANIZATION} AS organizationId"  # noqa: S608 - constants only
+            " FROM Sensor s WHERE s.uuid = %s ORDER BY s.id",
+            (uuid,),
+        ),
+        uuid,
+    )
+    if row is not None:
+        tokens = tx.all(
+            "SELECT id, token, expiresAt FROM DeviceToken WHERE sensorId = %s AND status = 'active'", (row["id"],)
+        )
+        variables = tx.all(
+            "SELECT id, variableName, datatype FROM TelemetryData WHERE sensorId = %s ORDER BY id DESC", (row["id"],)
+        )
+        return {**row, "kind": "sensor", "tokens": tokens, "variables": variables}
+    row = _exact(
+        tx.all(
+            f"SELECT d.id, d.uuid, d.name, {_DEVICE_ORGANIZATION} AS organizationId"  # noqa: S608 - constants only
+            " FROM Device d WHERE d.uuid = %s ORDER BY d.id",
+            (uuid,),
+        ),
+        uuid,
+    )
+    if row is None:
+        return None
+    tokens = tx.all(
+        "SELECT id, digest, expires_at AS expiresAt FROM device_credential WHERE device_id = %s AND status = 'active'",
+        (row["id"],),
+    )
+    return {**row, "kind": "device", "tokens": tokens, "variables": []}
+
+
+def uuid_of_token(tx: Transaction, token: str, digest: str) -> str | None:
+    """@return: the uuid of the sensor or device that this active token belongs to."""
+    rows = tx.all(
+        "SELECT s.uuid, t.token FROM DeviceToken t JOIN Sensor s ON s.id = t.sensorId"
+        " WHERE t.token = %s AND t.status = 'active'",
+        (token,),
+    )
+    for row in rows:
+        if row["token"] == token:  # MySQL's default collation ignores case, a token does not
+            return str(row["uuid"])
+    found = tx.value(
+        "SELECT d.uuid FROM device_credential c JOIN Device d ON d.id = c.device_id"
+        " WHERE c.digest = %s AND c.status = 'active'",
+        (digest,),
+    )
+    return None if found is None else str(found)
+
+
+def active_tokens(tx: Transaction, sensor_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """@return: `{"sensorId", "token", "expiresAt"}` of these sensors' active tokens."""
+    if not sensor_ids:
+        return []
+    places = ", ".join(["%s"] * len(sensor_ids))
+    return tx.all(
+        f"SELECT sensorId, token, expiresAt FROM DeviceToken WHERE status = 'active' AND sensorId IN ({places})",  # noqa: S608
+        tuple(sensor_ids),
+    )
+
+
+def organizations_of_sensors(tx: Transaction, sensor_ids: Sequence[int]) -> dict[int, int | None]:
+    """@return: sensor id -> organization id; sensors that are gone are missing."""
+    if not sensor_ids:
+        return {}
+    places = ", ".join(["%s"] * len(sensor_ids))
+    rows = tx.all(
+        f"SELECT s.id, {_SENSOR_ORGANIZATION} AS organizationId FROM Sensor s WHERE s.id IN ({places})",  # noqa: S608
+        tuple(sensor_ids),
+    )
+    return {row["id"]: row["organizationId"] for row in rows}
+
+
+def organization_of_variable(tx: Transaction, telemetry_id: int) -> int | None:
+    """@return: the organization that owns a `TelemetryData` row; None if it or its owner is unknown."""
+    found = tx.value(
+        f"SELECT {_SENSOR_ORGANIZATION} FROM TelemetryData t JOIN Sensor s ON s.id = t.sensorId WHERE t.id = %s",  # noqa: S608
+        (telemetry_id,),
+    )
+    return None if found is None else int(found)
+
+
+def organization_of_device(tx: Transaction, device_id: int) -> int | None:
+    """@return: the organization that owns a `Device` row; None if it or its owner is unknown."""
+    found = tx.value(f"SELECT {_DEVICE_ORGANIZATION} FROM Device d WHERE d.id = %s", (device_id,))  # noqa: S608
+    return None if found is None else int(found)
+
+
+def _exact(rows: Sequence[dict[str, Any]], uuid: str) -> dict[str, Any] | None:
+    return next((row for row in rows if row["uuid"] == uuid), None)
