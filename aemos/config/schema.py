@@ -1,7 +1,7 @@
-"""Every setting of the server, declared once: its place in the YAML, environment name, default, meaning.
+"""Every setting of the server, declared once: place in the YAML, variable, default, meaning.
 
 A section is a frozen attrs class; a field made with `setting` is one key. `aemos.config.load` reads
-YAML and environment against these declarations, `etc/aemos.yaml` lists them, a test compares the two.
+YAML and environment against these declarations; a test compares them with `etc/aemos.yaml`.
 Sizes are bytes, times are seconds unless the name says otherwise.
 """
 
@@ -83,7 +83,7 @@ class Database:
 @attrs.frozen
 class Http:
     enabled: bool = setting(True, "serve REST, realtime and pages", env="ENABLE_HTTP")
-    host: str = setting("0.0.0.0", "address to listen on", env="HOST")  # noqa: S104 - the documented default
+    host: str = setting("0.0.0.0", "address to listen on", env="HOST")
     port: int = setting(3000, "port to listen on; 0 picks a free one", env="PORT", valid=PORT)
     endpoint: str = setting(
         "", "a Twisted endpoint string instead of host and port", env="HTTP_ENDPOINT"
@@ -134,7 +134,7 @@ class Acl:
 @attrs.frozen
 class Mqtt:
     enabled: bool = setting(True, "serve MQTT", env="ENABLE_MQTT")
-    host: str = setting("0.0.0.0", "address to listen on", env="MQTT_HOST")  # noqa: S104 - the documented default
+    host: str = setting("0.0.0.0", "address to listen on", env="MQTT_HOST")
     port: int = setting(
         1883, "port for plain MQTT; 0 picks a free one", env="MQTT_PORT", valid=PORT
     )
