@@ -1,0 +1,75 @@
+"""Finds out who is asking: a user by JSON web token or a device by its token."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.web.server import Request
+
+from aemos.errors import StorageUnavailable, Unauthenticated, Unavailable
+from aemos.http.routing import Auth, bearer
+from aemos.model import ANONYMOUS, Instant, Principal
+from aemos.services.catalogue import Catalogue, Identity
+
+_LOOKUP_TIMEOUT = 2.0  # seconds, spec/http-api.md section 1.5
+_AWAY = "Authentication service unavailable, please try again"
+
+
+class UserTokens(Protocol):
+    """What this needs of `aemos.services.auth.Authentication`."""
+
+    async def principal_for_token(self, token: str) -> Principal:
+        """@raise Unauthenticated: the token is not valid (any more)."""
+
+
+class Authenticator:
+    """Authenticates requests as their route declares it (spec/http-api.md section 1.5)."""
+
+    def __init__(self, users: UserTokens, catalogue: Catalogue, clock: IReactorTime) -> None:
+        self._users, self._catalogue, self._clock = users, catalogue, clock
+
+    async def principal(self, request: Request, auth: Auth) -> Principal:
+        """@return: who asks; `ANONYMOUS` on an open route.
+
+        @raise Unauthenticated: no token, or one that is not valid.
+        @raise Unavailable: nobody can tell just now.
+        """
+        if auth is Auth.OPEN:
+            return ANONYMOUS
+        token = bearer(request)
+        if token is None:
+            raise Unauthenticated("Authentication required")
+        if auth is Auth.USER:
+            return await self._users.principal_for_token(token)
+        return await self.device(token)
+
+    async def device(self, token: str) -> Principal:
+        """@return: the sensor or device that holds this token now.
+
+        @raise Unauthenticated: unknown, revoked or expired.
+        """
+        identity = await self._identity(token)
+        credential = identity and identity.credential(token, Instant.of(self._clock.seconds()))
+        if identity is None or credential is None:
+            raise Unauthenticated("Invalid or expired token")
+        return identity.principal(credential)
+
+    async def _identity(self, token: str) -> Identity | None:
+        answer: defer.Deferred[Identity | None | StorageUnavailable] = defer.Deferred()
+
+        def found(identity: Identity | None | StorageUnavailable) -> None:
+            if not answer.called:
+                answer.callback(identity)
+
+        self._catalogue.find_token(token, found)
+        answer.addTimeout(_LOOKUP_TIMEOUT, self._clock)
+        try:
+            identity = await answer
+        except defer.TimeoutError:
+            raise Unavailable(_AWAY) from None
+        if isinstance(identity, StorageUnavailable):
+            raise Unavailable(_AWAY)
+        return identity

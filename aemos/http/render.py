@@ -1,0 +1,159 @@
+"""Turns what a handler gives back into bytes on the wire: success and error shapes, ETag, compression.
+
+Shapes are those of spec/http-api.md section 1.3. A handler returns an `Answer`; nothing is written to
+the request before `write`, so an error on the way always finds an untouched response.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from twisted.web.server import Request
+
+from aemos import json
+from aemos.errors import AemosError, DuplicateRow
+
+JSON = "application/json; charset=utf-8"
+_COMPRESS_FROM = 1024  # bytes; below it the headers cost more than is won
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+
+
+class Shape(enum.Enum):
+    """Which of the two error bodies a route answers with (spec/http-api.md section 1.3)."""
+
+    E1 = "E1"  # {"status": "fail"|"error", "statusCode": N, "message": ...}
+    E2 = "E2"  # {"status": "error", "message": ...}
+
+
+class PayloadTooLarge(AemosError):
+    """The request body is over the limit."""
+
+    code, status = "payload_too_large", 413
+
+
+@attrs.frozen
+class Answer:
+    """What a handler answers. `body` is written as JSON, `bytes` as they are, None not at all.
+
+    `status` None means the one that the route declares.
+    """
+
+    body: object = None
+    status: int | None = None
+    content_type: str = JSON
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+_ABSENT = object()
+
+
+def success(
+    *,
+    data: object = _ABSENT,
+    results: int | None = None,
+    message: str | None = None,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """@return: `{"status": "success"[, "results"][, "data"][, "message"]}`, with only what is given."""
+    body: dict[str, Any] = {"status": "success"}
+    if results is not None:
+        body["results"] = results
+    if data is not _ABSENT:
+        body["data"] = data
+    if message is not None:
+        body["message"] = message
+    return Answer(body, status, headers=headers or {})
+
+
+def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:
+    """@return: the error as its route shows it; faults of ours keep their text to the log."""
+    status, message = error.status, str(error)
+    headers = {}
+    if isinstance(error, DuplicateRow):
+        # Compat: an unforeseen unique violation is a 400 with this text; services answer 409 where
+        # they know what collided.
+        status, message = 400, "A unique constraint was violated"
+    elif status == 500:
+        message = "Internal server error"
+    elif status == 503:
+        headers["Retry-After"] = "1"
+    elif status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, (json.MalformedJson, PayloadTooLarge)):
+        # Compat: what the body parser refused has a number where others have a word.
+        body: dict[str, Any] = {"status": status, "statusCode": status, "message": message}
+    elif shape is Shape.E2:
+        body = {"status": "error", "message": message}
+    else:
+        body = {"status": "fail" if status < 500 else "error", "statusCode": status, "message": message}
+    return Answer(body, status, headers=headers)
+
+
+def write(request: Request, answer: Answer, status: int = 200) -> bytes:
+    """Set status and headers for `answer`.
+
+    @param status: the one for an answer that names none.
+    @return: the body to send; b"" for HEAD, 204 and 304.
+    """
+    code = answer.status if answer.status is not None else status
+    body = answer.body if isinstance(answer.body, bytes) else b""
+    if answer.body is not None and not isinstance(answer.body, bytes):
+        body = json.encode(answer.body)
+    for name, value in answer.headers.items():
+        request.setHeader(name, value)
+    if code == 200 and request.method in (b"GET", b"HEAD"):
+        tag = f'W/"{len(body):x}-{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        request.setHeader("ETag", tag)
+        if _known(request.getHeader("If-None-Match"), tag):
+            request.setResponseCode(304)
+            return b""
+    request.setResponseCode(code)
+    if code == 204:
+        return b""
+    if body or answer.body is not None:
+        request.setHeader("Content-Type", answer.content_type)
+    if len(body) >= _COMPRESS_FROM:
+        body = _compressed(request, body)
+    request.setHeader("Content-Length", str(len(body)))
+    return b"" if request.method == b"HEAD" else body
+
+
+def _known(if_none_match: str | None, tag: str) -> bool:
+    """Weak comparison of `If-None-Match` (RFC 9110 section 13.1.2)."""
+    if not if_none_match:
+        return False
+    opaque = tag.removeprefix("W/")
+    return any(
+        candidate.strip().removeprefix("W/") in ("*", opaque) for candidate in if_none_match.split(",")
+    )
+
+
+def _compressed(request: Request, body: bytes) -> bytes:
+    request.responseHeaders.addRawHeader("Vary", "Accept-Encoding")
+    coding = _preferred(request.getHeader("Accept-Encoding") or "")
+    if coding is None:
+        return body
+    request.setHeader("Content-Encoding", coding)
+    # Level 1: this runs in the reactor thread, and higher levels win little on JSON.
+    compressor = zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS[coding])
+    return compressor.compress(body) + compressor.flush()
+
+
+_REFUSED = re.compile(r";\s*q=0(\.0*)?\s*$")
+
+
+def _preferred(accept_encoding: str) -> str | None:
+    """@return: the coding to use; gzip before deflate, None if the client takes neither."""
+    accepted = {
+        part.partition(";")[0].strip().lower()
+        for part in accept_encoding.split(",")
+        if not _REFUSED.search(part)
+    }
+    return next((coding for coding in _WINDOW_BITS if coding in accepted or "*" in accepted), None)

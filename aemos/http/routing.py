@@ -1,0 +1,160 @@
+"""Declares routes: each once, with all that serving, documenting and testing it needs.
+
+A route group is a class in `aemos.http.routes`; its methods carry `@route`. From the declarations
+`aemos.http.endpoint` builds the Klein app, and they are the table from which a description of the API
+or a test of every route can be generated (`table`).
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+
+import attrs
+import msgspec
+from twisted.web.server import Request
+
+from aemos.http.render import Answer, Shape
+from aemos.model import ANONYMOUS, Principal
+
+API = "/api/v1"
+
+
+class Auth(enum.Enum):
+    """Who may call a route (spec/http-api.md section 1.5)."""
+
+    OPEN = "open"
+    USER = "user"  # Authorization: Bearer <JWT>
+    DEVICE = "device"  # Authorization: Bearer <device token>
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """One request as its handler sees it: who asks, and the raw request for what is rare."""
+
+    request: Request
+    principal: Principal = ANONYMOUS
+    content: bytes = b""
+
+    @property
+    def bearer(self) -> str | None:
+        """The token of `Authorization: Bearer <token>`; None for another scheme or none."""
+        return bearer(self.request)
+
+
+def bearer(request: Request) -> str | None:
+    """@return: the token of the `Authorization` header if its scheme is Bearer."""
+    scheme, _, token = (request.getHeader("Authorization") or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+@attrs.frozen(eq=False)
+class Route:
+    """One declared route. Paths are below the group's prefix, `<name>` marks a parameter."""
+
+    method: str
+    path: str
+    auth: Auth
+    permission: str
+    status: int
+    data: object
+    errors: Shape
+    aliases: tuple[str, ...]
+    name: str
+    summary: str
+    parameters: Mapping[str, type]
+    query: type[msgspec.Struct] | None
+    body: type[msgspec.Struct] | None
+
+
+class Group(Protocol):
+    """A class with routes; the first prefix is the one documented, the others are aliases."""
+
+    prefixes: ClassVar[tuple[str, ...]]
+
+
+Handler = Callable[..., Awaitable[Answer]]
+H = TypeVar("H", bound=Handler)
+
+
+def route(
+    method: str,
+    path: str,
+    *,
+    auth: Auth = Auth.USER,
+    permission: str = "",
+    status: int = 200,
+    data: object = None,
+    errors: Shape = Shape.E1,
+    aliases: tuple[str, ...] = (),
+) -> Callable[[H], H]:
+    """Declare a method of a group as the handler of a route.
+
+    The handler is `async def handler(self, call: Call, <path parameters>, query: Q, body: B) -> Answer`;
+    parameters, query and body only where it has them. Their annotations count: a path parameter is `int`
+    (a row id; other text is not found) or `str`, query and body are structs of `aemos.http.schemas`.
+
+    @param permission: must be held in some organization before the handler runs; the service then
+        asks for it in the organization that owns the resource.
+    @param status: of a success.
+    @param data: what `data` holds in a success, for the description of the API: a table name, a list
+        of one, or a mapping of keys to these.
+    @param errors: the shape of errors from the handler. Those of authentication and validation are E1
+        (E2 for device tokens).
+    @param aliases: further absolute paths.
+    """
+
+    def declare(handler: H) -> H:
+        hints = get_type_hints(handler)
+        parameters = {
+            name: hints[name]
+            for name in inspect.signature(handler).parameters
+            if name not in ("self", "call", "query", "body")
+        }
+        declared = Route(
+            method=method,
+            path=path,
+            auth=auth,
+            permission=permission,
+            status=status,
+            data=data,
+            errors=errors,
+            aliases=aliases,
+            name=handler.__qualname__,
+            summary=inspect.cleandoc(handler.__doc__ or "").partition("\n")[0],
+            parameters=parameters,
+            query=hints.get("query"),
+            body=hints.get("body"),
+        )
+        vars(handler)["route"] = declared
+        return handler
+
+    return declare
+
+
+@attrs.frozen(eq=False)
+class Endpoint:
+    """A declared route bound to its group: `rules` are its absolute paths, the documented one first."""
+
+    route: Route
+    rules: tuple[str, ...]
+    handler: Handler
+
+    @property
+    def template(self) -> str:
+        """The documented path as metrics and logs name it: `/api/v1/devices/:id`."""
+        return self.rules[0].replace("<", ":").replace(">", "")
+
+
+def table(groups: Iterable[Group]) -> list[Endpoint]:
+    """@return: every route of the groups, in order of declaration."""
+    endpoints = []
+    for group in groups:
+        for name, member in vars(type(group)).items():
+            declared: Any = getattr(member, "route", None)
+            if isinstance(declared, Route):
+                rules = [prefix + declared.path.rstrip("/") for prefix in group.prefixes]
+                endpoints.append(Endpoint(declared, (*rules, *declared.aliases), getattr(group, name)))
+    return endpoints

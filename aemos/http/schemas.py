@@ -1,0 +1,196 @@
+"""Reads bodies and queries into msgspec structs and says what is wrong with them, naming the field.
+
+A route declares its structs by annotation (`aemos.http.routing`). Conversion is lax, as existing clients
+need it: "2" passes for a number and "true" for a boolean. A change (PATCH) gives every field the default
+`UNSET`, and `given` tells which ones were sent. Texts follow spec/http-api.md section 1.4.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from aemos import json
+from aemos.errors import BadRequest, NotFound
+
+S = TypeVar("S", bound=Struct)
+
+_BIGGEST = 2**63 - 1  # BIGINT
+_EMAIL = r"^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$"
+_GUID = r"^\{?[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}\}?$"
+_BLANK_OR_EMAIL, _BLANK_OR_GUID = f"^$|{_EMAIL}", f"^$|{_GUID}"
+_PATTERNS = {
+    _EMAIL: "must be a valid email",
+    _BLANK_OR_EMAIL: "must be a valid email",
+    _GUID: "must be a valid GUID",
+    _BLANK_OR_GUID: "must be a valid GUID",
+}
+
+Id = Annotated[int, Meta(ge=0, le=_BIGGEST)]
+"""A row id, also sent as numeric text."""
+Name = Annotated[str, Meta(min_length=1, max_length=50)]
+"""Text that is not empty and fits STRING(50)."""
+Short = Annotated[str, Meta(max_length=50)]
+"""Text that fits STRING(50), "" allowed."""
+Email = Annotated[str, Meta(pattern=_EMAIL, max_length=256)]
+BlankOrEmail = Annotated[str, Meta(pattern=_BLANK_OR_EMAIL, max_length=256)]
+Guid = Annotated[str, Meta(pattern=_GUID, max_length=38)]
+BlankOrGuid = Annotated[str, Meta(pattern=_BLANK_OR_GUID, max_length=38)]
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base of every request body; unknown keys are refused."""
+
+
+class Query(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base of every query; unknown keys are refused."""
+
+
+class FreeQuery(Struct, kw_only=True):
+    """Base of the queries of routes that ignore keys they do not know."""
+
+
+class OfOrganization(Query):
+    """`?organizationId=`, required, and no other key."""
+
+    organizationId: Id
+
+
+def given(body: Struct) -> dict[str, Any]:
+    """@return: the fields that the client sent, by name."""
+    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
+
+
+def row_id(text: str) -> int:
+    """Read an id out of a path.
+
+    @raise NotFound: not a number, so nothing can have that id (spec/http-api.md section 4).
+    """
+    if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= _BIGGEST:
+        return int(text)
+    raise NotFound(f"Resource with ID {text[:50]} not found")
+
+
+def decode_body(raw: bytes, content_type: str, shape: type[S]) -> S:
+    """Read a JSON or urlencoded body; any other content type counts as `{}`, and so does none.
+
+    @raise BadRequest: `MalformedJson`, or `Invalid request body: "field" ...`.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    value: object = {}
+    if raw and kind == "application/json":
+        value = json.decode(raw)
+        if not isinstance(value, (dict, list)):
+            raise json.MalformedJson("not JSON: an object or array was expected")
+    elif raw and kind == "application/x-www-form-urlencoded":
+        try:
+            value = dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=1000))
+        except ValueError as error:
+            raise BadRequest(f"Invalid request body: {error}") from None
+    return _convert(value, shape, "Invalid request body")
+
+
+def decode_query(arguments: Mapping[bytes, Sequence[bytes]], shape: type[S]) -> S:
+    """Read the query; of a repeated key the last value counts.
+
+    @raise BadRequest: `Invalid query parameters: "field" ...`.
+    """
+    last = {name.decode(errors="replace"): values[-1].decode(errors="replace") for name, values in arguments.items()}
+    return _convert(last, shape, "Invalid query parameters")
+
+
+def _convert(value: object, shape: type[S], place: str) -> S:
+    try:
+        return msgspec.convert(value, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{place}: {_explain(str(error), shape)}") from None
+    except RecursionError:
+        raise BadRequest(f"{place}: nested too deeply") from None
+
+
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
+_LENGTH = re.compile(r"^Expected `str` of length (?P<sign>[<>]=) (?P<count>\d+)$")
+_RANGE = re.compile(r"^Expected `(?:int|float)` (?P<sign>[<>]=?) (?P<bound>\S+)$")
+_MATCHING = re.compile(r"^Expected `str` matching regex '(?P<pattern>.*)'$", re.DOTALL)
+_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<field>.*)`$", re.DOTALL)
+_EXPECTED = re.compile(r"^Expected `(?P<types>[^`]*)`")
+_TYPES = {
+    "int": "a number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "a boolean",
+    "object": "of type object",
+    "array": "an array",
+}
+
+
+def _explain(error: str, shape: type[Struct]) -> str:
+    """Reword msgspec's text so that it starts with the field's name in quotes."""
+    parts = _AT.match(error)
+    what, path = (parts["what"], parts["path"] or "") if parts else (error, "")
+    if found := _FIELD.match(what):
+        name = f"{path}.{found['field']}".lstrip(".")
+        return f'"{name}" {"is required" if "missing" in what else "is not allowed"}'
+    field = f'"{path or "value"}"'
+    if found := _LENGTH.match(what):
+        if found["sign"] == "<=":
+            return f"{field} length must be less than or equal to {found['count']} characters long"
+        if found["count"] == "1":
+            return f"{field} is not allowed to be empty"
+        return f"{field} length must be at least {found['count']} characters long"
+    if found := _RANGE.match(what):
+        relation = {">=": "greater than or equal to", "<=": "less than or equal to", ">": "greater than", "<": "less than"}
+        return f"{field} must be {relation[found['sign']]} {found['bound']}"
+    if found := _MATCHING.match(what):
+        return f"{field} {_PATTERNS.get(_unescaped(found['pattern']), 'has the wrong form')}"
+    if what.startswith("Invalid enum value"):
+        return f"{field} must be one of [{', '.join(_choices(shape, path))}]"
+    if found := _EXPECTED.match(what):
+        wanted = [_TYPES.get(name.strip(), name.strip()) for name in found["types"].split("|")]
+        return f"{field} must be {' or '.join(name for name in wanted if name != 'null')}"
+    return f"{field} is not valid: {what}"
+
+
+def _unescaped(pattern: str) -> str:
+    return pattern.replace("\\\\", "\\")
+
+
+def _choices(shape: type[Struct], path: str) -> list[str]:
+    """@return: the words that a `Literal` field of `shape` takes."""
+    hint = get_type_hints(shape, include_extras=True).get(path)
+    found: list[str] = []
+    waiting = [hint]
+    while waiting:
+        one = waiting.pop(0)
+        if get_origin(one) is Literal:
+            found += [str(choice) for choice in get_args(one) if choice != ""]
+        elif get_origin(one) in (Union, types.UnionType, Annotated):
+            waiting += get_args(one)
+    return found
+
+
+__all__ = [
+    "UNSET",
+    "BlankOrEmail",
+    "BlankOrGuid",
+    "Body",
+    "Email",
+    "FreeQuery",
+    "Guid",
+    "Id",
+    "Name",
+    "OfOrganization",
+    "Query",
+    "Short",
+    "UnsetType",
+    "decode_body",
+    "decode_query",
+    "given",
+    "row_id",
+]
