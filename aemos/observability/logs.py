@@ -162,7 +162,7 @@ class LoggedService(MultiService):
 
     def __init__(self, observer: Observer, command: Mapping[Any, Any] | None) -> None:
         """@param command: as in `install`."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.observer = observer
         self._syslog = bool(command and command.get("syslog"))
 
@@ -170,7 +170,7 @@ class LoggedService(MultiService):
         """Join; twistd looks for an `ILogObserver` component when its application is complete."""
         if isinstance(parent, Componentized) and not self._syslog:
             parent.setComponent(ILogObserver, self.observer)
-        super().setServiceParent(parent)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
 
 def _twistd_output(command: Mapping[Any, Any]) -> Out:
