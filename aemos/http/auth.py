@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet import defer
@@ -12,7 +13,7 @@ from twisted.web.server import Request
 from aemos.errors import StorageUnavailable, Unauthenticated, Unavailable
 from aemos.http.routing import Auth, bearer
 from aemos.model import ANONYMOUS, Instant, Principal
-from aemos.services.catalogue import Catalogue, Identity
+from aemos.services.catalogue import Catalogue, Credential, Identity
 
 _LOOKUP_TIMEOUT = 2.0  # seconds, spec/http-api.md section 1.5
 _AWAY = "Authentication service unavailable, please try again"
@@ -28,8 +29,15 @@ class UserTokens(Protocol):
 class Authenticator:
     """Authenticates requests as their route declares it (spec/http-api.md section 1.5)."""
 
-    def __init__(self, users: UserTokens, catalogue: Catalogue, clock: IReactorTime) -> None:
-        self._users, self._catalogue, self._clock = users, catalogue, clock
+    def __init__(
+        self,
+        users: UserTokens,
+        catalogue: Catalogue,
+        clock: IReactorTime,
+        used: Callable[[Identity, Credential], object] = lambda identity, credential: None,
+    ) -> None:
+        """@param used: told about each valid device token, to keep `lastUsed`."""
+        self._users, self._catalogue, self._clock, self._used = users, catalogue, clock, used
 
     async def principal(self, request: Request, auth: Auth) -> Principal:
         """@return: who asks; `ANONYMOUS` on an open route.
@@ -55,6 +63,7 @@ class Authenticator:
         credential = identity and identity.credential(token, Instant.of(self._clock.seconds()))
         if identity is None or credential is None:
             raise Unauthenticated("Invalid or expired token")
+        self._used(identity, credential)
         return identity.principal(credential)
 
     async def _identity(self, token: str) -> Identity | None:

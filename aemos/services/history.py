@@ -1,0 +1,178 @@
+"""Stored readings: read, corrected and deleted one by one (spec/http-api.md section 4.8).
+
+New readings do not come in here: every door hands them to `aemos.messages.router`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from aemos.errors import BadRequest, NotFound
+from aemos.model import Principal
+from aemos.services import access
+from aemos.services.events import Events, ReadingChanged, ReadingDeleted
+from aemos.services.variables import sensor_for, variable_for
+from aemos.storage import history, sensors, variables
+from aemos.storage.database import Database
+from aemos.storage.readings import Reading
+from aemos.storage.transaction import Row, Transaction
+
+MAX_PAGE = 10_000
+"""Readings in one answer at most, also when no limit was asked for."""
+
+
+@attrs.define
+class History:
+    """Rights are those on the sensor: sensor.view to read, sensor.update to edit."""
+
+    _database: Database
+    _events: Events
+
+    async def page(self, by: Principal, limit: int, offset: int) -> tuple[list[Row], int]:
+        """Read what the organizations have where `by` may see sensors.
+
+        @return: readings in order of id, each with its `TelemetryData`; and how many there are.
+        """
+        organizations = access.scope(by, "sensor.view")
+
+        def read(tx: Transaction) -> tuple[list[Row], int]:
+            rows, total = history.page(tx, organizations, min(limit, MAX_PAGE), offset)
+            owners = history.variables_of(tx, rows)
+            return [
+                {**row, "TelemetryData": owners.get(row["telemetryDataId"])} for row in rows
+            ], total
+
+        return await self._database.read(read)
+
+    async def of_variable(
+        self, by: Principal, variable_id: int, limit: int, offset: int
+    ) -> tuple[list[Row], int]:
+        """@return: readings of one variable, oldest first, and how many there are in all.
+
+        @raise NotFound, Forbidden: as `variables.variable_for`.
+        """
+
+        def read(tx: Transaction) -> tuple[list[Row], int]:
+            variable_for(tx, by, "sensor.view", variable_id)
+            return history.page_of_variable(tx, variable_id, min(limit, MAX_PAGE), offset)
+
+        return await self._database.read(read)
+
+    async def get(self, by: Principal, reading_id: int) -> Row:
+        """@return: the reading with its `TelemetryData`.
+
+        @raise NotFound: no such reading. @raise Forbidden: no sensor.view in its organization.
+        """
+
+        def read(tx: Transaction) -> Row:
+            row, variable, _ = _reading_for(tx, by, "sensor.view", reading_id)
+            return {**row, "TelemetryData": variable}
+
+        return await self._database.read(read)
+
+    async def change(self, by: Principal, reading_id: int, changes: Mapping[str, Any]) -> Row:
+        """Correct a reading; another `telemetryDataId` needs sensor.update for both sensors.
+
+        @raise NotFound: no such reading or variable. @raise Forbidden: no sensor.update there.
+        """
+
+        def write(tx: Transaction) -> tuple[Row, int | None]:
+            _, _, organization_id = _reading_for(tx, by, "sensor.update", reading_id)
+            if "telemetryDataId" in changes:
+                _, sensor = variable_for(tx, by, "sensor.update", changes["telemetryDataId"])
+                organization_id = None if sensor is None else sensors.owner(tx, sensor["id"])
+            history.change(tx, reading_id, changes)
+            return _existing(tx, reading_id), organization_id
+
+        row, organization_id = await self._database.transact(write)
+        self._events.publish(ReadingChanged(row, organization_id))
+        return row
+
+    async def delete(self, by: Principal, reading_id: int) -> None:
+        """@raise NotFound: no such reading. @raise Forbidden: no sensor.update for its sensor."""
+
+        def write(tx: Transaction) -> tuple[Row, int | None]:
+            row, _, organization_id = _reading_for(tx, by, "sensor.update", reading_id)
+            history.delete(tx, reading_id)
+            return row, organization_id
+
+        row, organization_id = await self._database.transact(write)
+        self._events.publish(ReadingDeleted(reading_id, row["telemetryDataId"], organization_id))
+
+    async def target(
+        self, by: Principal, variable_id: int | None, sensor_id: int | None, name: str | None
+    ) -> tuple[str, int]:
+        """Find the variable that a user sends a reading for, by id or by sensor and name.
+
+        @return: the uuid of its sensor and its id.
+        @raise BadRequest: neither is given. @raise NotFound: no such variable or sensor.
+        @raise Forbidden: no sensor.update in its organization.
+        """
+
+        def read(tx: Transaction) -> tuple[str, int]:
+            if variable_id is not None:
+                variable, sensor = variable_for(tx, by, "sensor.update", variable_id)
+                if sensor is None:
+                    raise NotFound("Sensor not found")
+                return sensor["uuid"], variable["id"]
+            if sensor_id is None or name is None:
+                raise BadRequest(
+                    'Invalid request body: "telemetryDataId", or "variableName" and "sensorId",'
+                    " is required"
+                )
+            sensor = sensor_for(tx, by, "sensor.update", sensor_id)
+            found = variables.find_by_name(tx, sensor_id, name)
+            if found is None:
+                raise NotFound(f"Telemetry data not found for variableName '{name}'")
+            return sensor["uuid"], found["id"]
+
+        return await self._database.read(read)
+
+    async def rows_of(self, readings: list[Reading]) -> list[Row]:
+        """@return: the readings as rows; of a repeat the row of its original, if it is found."""
+        if any(reading.duplicate for reading in readings):
+            return await self._database.read(_rows, readings)
+        return [_row(reading) for reading in readings]
+
+
+def _rows(tx: Transaction, readings: list[Reading]) -> list[Row]:
+    return [
+        (
+            reading.duplicate
+            and history.find_same(tx, reading.telemetry_id, reading.at, reading.value)
+        )
+        or _row(reading)
+        for reading in readings
+    ]
+
+
+def _row(reading: Reading) -> Row:
+    return {
+        "id": reading.id,
+        "value": reading.value,
+        "telemetryDataId": reading.telemetry_id,
+        "recievedAt": reading.at,
+    }
+
+
+def _existing(tx: Transaction, reading_id: int) -> Row:
+    row = history.find(tx, reading_id)
+    if row is None:
+        raise NotFound(f"Data stream with ID {reading_id} not found")
+    return row
+
+
+def _reading_for(
+    tx: Transaction, by: Principal, permission: str, reading_id: int
+) -> tuple[Row, Row | None, int | None]:
+    """@return: the reading, its variable and the organization that owns it."""
+    row = _existing(tx, reading_id)
+    variable_id: int | None = row["telemetryDataId"]
+    variable = None if variable_id is None else variables.find(tx, variable_id)
+    sensor_id: int | None = None if variable is None else variable["sensorId"]
+    organization_id = None if sensor_id is None else sensors.owner(tx, sensor_id)
+    access.require(by, permission, organization_id)
+    return row, variable, organization_id
