@@ -1,0 +1,165 @@
+"""Rooms and live events."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from twisted.internet.task import Clock
+
+from aemos.model import Instant
+from aemos.realtime.hub import Event, Hub, is_room
+from aemos.services.events import Events, ReadingChanged, ReadingDeleted, StatusStored
+from tests.unit.realtime.stage import NOON, Listener, World, logged, reading
+
+
+def test_a_stored_reading_reaches_the_room_of_its_variable_in_the_documented_shape():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "telemetry-1")
+    world.store(reading(1), reading(2, id=101))
+    [(event, room)] = listener.heard
+    assert (event.name, room, event.organization_id) == ("new-datastream", "telemetry-1", 10)
+    assert json.loads(event.json()) == {
+        "dataStream": {
+            "id": 100,
+            "value": "20.5",
+            "telemetryDataId": 1,
+            "recievedAt": "2026-01-01T00:00:00.000Z",
+        },
+        "timestamp": Instant.of(NOON).iso(),
+    }
+
+
+def test_a_sensor_room_hears_all_variables_of_the_sensor_and_no_other_sensor():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "device-uuid-s-1")
+    world.store(reading(1), reading(2, id=101))
+    world.store(reading(9), uuid="s-9", organization=20)
+    assert [room for _, room in listener.heard] == ["device-uuid-s-1"] * 2
+
+
+def test_a_member_of_two_matching_rooms_hears_an_event_once():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "device-uuid-s-1")
+    world.hub.join(listener, "telemetry-1")
+    world.store(reading(1))
+    assert [room for _, room in listener.heard] == ["telemetry-1"]
+
+
+def test_a_repeat_that_was_not_stored_again_is_no_event():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "telemetry-1")
+    world.store(reading(id=None))
+    assert listener.heard == []
+
+
+def test_nobody_hears_after_leaving_and_an_empty_room_is_forgotten():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "telemetry-1")
+    world.hub.leave(listener, "telemetry-1")
+    world.hub.leave(listener, "telemetry-1")
+    world.store(reading())
+    assert listener.heard == []
+    assert (world.hub.rooms, world.hub.events_sent) == (0, 0)
+
+
+def test_all_members_share_one_encoding_per_form_and_room():
+    world, listeners = World(), [Listener() for _ in range(3)]
+    for listener in listeners:
+        world.hub.join(listener, "telemetry-1")
+    made: list[str] = []
+
+    def form(event: Event, room: str) -> bytes:
+        made.append(room)
+        return event.json()
+
+    world.store(reading())
+    encoded = {id(event.encoded(form, room)) for each in listeners for event, room in each.heard}
+    assert (len(encoded), made) == (1, ["telemetry-1"])
+
+
+def test_one_failing_member_takes_nothing_from_the_others():
+    world, last = World(), Listener()
+
+    class Broken(Listener):
+        def deliver(self, event: Event, room: str) -> None:
+            raise RuntimeError("broken")
+
+    world.hub.join(Broken(), "telemetry-1")
+    world.hub.join(last, "telemetry-1")
+    with logged() as failures:
+        world.store(reading())
+    assert len(last.heard) == 1
+    assert len(failures) == 1
+
+
+def test_a_member_may_leave_while_it_is_told():
+    world, last = World(), Listener()
+
+    class Once(Listener):
+        def deliver(self, event: Event, room: str) -> None:
+            super().deliver(event, room)
+            world.hub.leave(self, room)
+
+    once = Once()
+    world.hub.join(once, "telemetry-1")
+    world.hub.join(last, "telemetry-1")
+    world.store(reading(), reading(id=101))
+    assert (len(once.heard), len(last.heard)) == (1, 2)
+
+
+def test_ids_increase_within_a_microsecond_when_the_clock_stands_and_over_restarts():
+    ids = []
+    for start in (NOON, NOON + 1):
+        clock, events, listener = Clock(), Events(), Listener()
+        clock.advance(start)
+        Hub(events, clock).join(listener, "device-uuid-s-1")
+        for _ in range(3):
+            events.publish(StatusStored("s-1", 10, "active", None, Instant(0)))
+        ids += [event.id for event, _ in listener.heard]
+    assert len(set(ids)) == 6
+    assert ids == sorted(ids)
+
+
+def test_an_edited_and_a_deleted_reading_are_events_of_their_own():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "telemetry-1")
+    row = {"id": 5, "value": "3", "telemetryDataId": 1, "recievedAt": Instant(0), "createdAt": 1}
+    world.events.publish(ReadingChanged(row, 10))
+    world.events.publish(ReadingDeleted(5, 1, 10))
+    changed, deleted = (event for event, _ in listener.heard)
+    assert (changed.name, deleted.name) == ("update-datastream", "delete-datastream")
+    assert set(changed.data["dataStream"]) == {"id", "value", "telemetryDataId", "recievedAt"}
+    assert deleted.data["dataStream"] == {"id": 5, "telemetryDataId": 1, "deleted": True}
+
+
+def test_a_status_reaches_the_room_of_its_device():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "device-uuid-s-1")
+    world.events.publish(StatusStored("s-1", 10, "active", {"battery": 85}, Instant(0)))
+    [(event, _)] = listener.heard
+    assert json.loads(event.json()) == {
+        "deviceUuid": "s-1",
+        "status": "active",
+        "metadata": {"battery": 85},
+        "timestamp": "1970-01-01T00:00:00.000Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("telemetry-1", True),
+        ("device-77", True),
+        ("device-uuid-3f1c9e0e-7b52-4a1d-9a53-0d6f6f6f0a11", True),
+        ("telemetry-0", False),
+        ("telemetry-1x", False),
+        ("telemetry-\u0661", False),
+        ("device-uuid-", False),
+        ('device-uuid-"', False),
+        ("telemetry-1\n", False),
+        ("", False),
+    ],
+)
+def test_only_room_names_are_room_names(name, good):
+    assert is_room(name) is good
