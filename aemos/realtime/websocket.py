@@ -8,7 +8,6 @@ from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from aemos import json
@@ -139,10 +138,6 @@ class ChannelFactory(WebSocketServerFactory):
         self._unflushed: list[Channel] = []
         self._stopped: Deferred[None] | None = None
 
-    def resource(self) -> IResource:
-        """@return: what the HTTP site serves at `/ws/v1`."""
-        return ChannelResource(self)
-
     @property
     def stopping(self) -> bool:
         """@return: whether `stop` was called."""
@@ -180,7 +175,7 @@ class ChannelFactory(WebSocketServerFactory):
 
 
 class ChannelResource(WebSocketResource):
-    """The place of the channel in an HTTP site."""
+    """What the HTTP site serves at `/ws/v1`."""
 
     def __init__(self, factory: ChannelFactory) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]

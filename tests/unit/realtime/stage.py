@@ -96,9 +96,11 @@ class Rights:
 class World:
     """Hub and sessions with two organizations: telemetry 1 and 2 are of 10, telemetry 9 of 20."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.clock = Clock()
-        self.clock.advance(NOON)
+    def __init__(self, clock: Any = None, **settings: Any) -> None:
+        if clock is None:
+            clock = Clock()
+            clock.advance(NOON)
+        self.clock = clock
         self.settings = Realtime(**settings)
         self.events = Events()
         self.tokens = Tokens()
