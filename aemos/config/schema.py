@@ -63,6 +63,11 @@ class Database:
     connect_timeout: float = setting(
         10.0, "how long one attempt to connect may take", valid=more_than(0)
     )
+    query_timeout: float = setting(
+        60.0,
+        "a MySQL statement without an answer for longer counts as a lost connection",
+        valid=at_least(1),
+    )
     ping_after: float = setting(
         5.0, "a connection idle for longer is checked before it is used", valid=at_least(0)
     )

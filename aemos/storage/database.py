@@ -1,0 +1,158 @@
+"""The database as services hold it: read, transact, and the writer."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from aemos.config.schema import Settings
+from aemos.errors import StartError, StorageUnavailable
+from aemos.model import Instant
+from aemos.storage import migrate
+from aemos.storage.dialects.base import Dialect, Trouble, translated
+from aemos.storage.location import dialect_of
+from aemos.storage.pool import CheckedPool
+from aemos.storage.transaction import CommitInDoubt, Transaction, in_transaction
+from aemos.storage.writer import Writer
+
+T = TypeVar("T")
+
+_ATTEMPTS = 5  # of an ordinary transaction that meets deadlocks
+
+
+def open_database(reactor: Any, settings: Settings) -> Database:
+    """Make the database that the settings name; nothing is opened before `start`.
+
+    @param reactor: IReactorThreads, IReactorTime and IReactorCore.
+    @raise ConfigurationError: the URL names none.
+    """
+    return Database(reactor, dialect_of(settings), settings)
+
+
+class Database:
+    """One database: a pool for reading (and on MySQL for ordinary writes), and the writer."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, dialect: Dialect, settings: Settings) -> None:
+        self._clock: IReactorTime = reactor
+        self.dialect = dialect
+        section = settings.database
+        self.writer = Writer(
+            reactor,
+            dialect,
+            node=uuid.uuid4().hex,
+            max_batch=section.max_batch,
+            max_queue=section.max_queue,
+            retry_delay=section.retry_delay,
+        )
+        self._pool = CheckedPool(
+            reactor,
+            dialect,
+            size=section.pool_size,
+            ping_after=section.ping_after,
+            writing=not dialect.single_writer,
+        )
+
+    async def start(self) -> list[str]:
+        """Connect, check the version, bring the schema up to date, then let the writer begin.
+
+        @return: the names of the migrations that were applied.
+        @raise StartError: one line that says what is wrong.
+        """
+        applied = await self._pool.run(self._prepare)
+        self.writer.start()
+        return applied
+
+    def _prepare(self) -> list[str]:
+        dialect = self.dialect
+        try:
+            connection = dialect.connect(writing=True, patient=True)
+        except Exception as error:
+            if dialect.classify(error) is None:
+                raise
+            raise StartError(f"the database cannot be opened: {error}") from error
+        with contextlib.closing(connection):
+            dialect.check(connection)
+            return migrate.migrate(connection, dialect, self._now())
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Let the writer commit what is queued, then close everything.
+
+        @param grace: seconds that the writer gets.
+        """
+        await self.writer.stop(grace)
+        self._pool.close()
+
+    def read(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Run `function(tx, *args)` in a thread; it must not write.
+
+        @return: its result, or `StorageUnavailable`, or whatever it raised.
+        """
+        return self._pool.run(self._read, function, args)
+
+    def transact(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Run `function(tx, *args)` in a thread and commit; what it raises rolls back.
+
+        It may be run more than once: deadlocks and lock time-outs are tried again.
+
+        @return: its result after COMMIT, or `StorageUnavailable`, `DuplicateRow`,
+            `MissingReference`, `RowRefused`, or whatever it raised.
+        """
+        if self.dialect.single_writer:
+            return self.writer.interact(function, *args)
+        return self._pool.run(self._transact, function, args)
+
+    def ping(self) -> Deferred[None]:
+        """@return: fails with `StorageUnavailable` while the database is away."""
+        return maybeDeferred(self._ping)
+
+    def _ping(self) -> Deferred[None]:
+        if self.writer.away_since is not None:
+            raise StorageUnavailable(f"the database is away since {self.writer.away_since.iso()}")
+        return self.read(lambda tx: tx.value("SELECT 1")).addCallback(lambda _: None)
+
+    def _read(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        def read() -> T:
+            with contextlib.closing(self._pool.connect().cursor()) as cursor:
+                return function(Transaction(cursor, self.dialect, self._now()), *args)
+
+        return self._persistently(read)
+
+    def _transact(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        def transact() -> T:
+            return in_transaction(
+                self._pool.connect(), self.dialect, self._now(), function, *args
+            )
+
+        return self._persistently(transact)
+
+    def _persistently(self, work: Callable[[], T]) -> T:
+        """Try again where that may help: once on another connection, several times after a deadlock."""
+        lost = False
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return work()
+            except Exception as problem:
+                in_doubt = isinstance(problem, CommitInDoubt)
+                error = problem.__cause__ if in_doubt else problem
+                assert isinstance(error, Exception)
+            trouble = self.dialect.classify(error)
+            if trouble in (Trouble.LOST, Trouble.AWAY):
+                connected = self._pool.forget()
+                if trouble is Trouble.LOST and connected and not lost and not in_doubt:
+                    lost = True
+                    continue
+            elif trouble is Trouble.BUSY and attempt < _ATTEMPTS:
+                continue
+            raise translated(error, self.dialect) from error
+        raise AssertionError("unreachable")
+
+    def _now(self) -> Instant:
+        return Instant.of(self._clock.seconds())

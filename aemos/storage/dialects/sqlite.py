@@ -1,0 +1,161 @@
+"""SQLite: one file, one writer, readers beside it (WAL)."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from aemos.errors import StartError
+from aemos.storage.dialects.base import Connection, Cursor, Trouble
+
+_OLDEST = (3, 38, 0)  # STRICT tables, unixepoch()
+
+_PATIENCE = 60.0  # seconds that a migration waits for another process
+
+_DUPLICATE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
+_REFUSED = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
+
+_CONSTRAINT = re.compile(r"constraint failed: (.*)$")
+
+
+class SQLite:
+    """A database file.
+
+    Connections are in autocommit mode; times are INTEGER milliseconds, JSON is TEXT. `synchronous` is
+    FULL: with WAL, anything less loses commits when the power fails.
+    """
+
+    name = "sqlite"
+    single_writer = True
+    for_update = ""
+
+    def __init__(self, path: str, *, busy_timeout: float = 5.0) -> None:
+        """@param busy_timeout: how long to wait for another process that writes (seconds)."""
+        self.path = path
+        self._busy_timeout = busy_timeout
+
+    def connect(self, *, writing: bool, patient: bool = False) -> Connection:
+        if not os.path.exists(self.path):
+            folder = os.path.dirname(self.path)
+            if folder:
+                os.makedirs(folder, exist_ok=True)
+            # It holds tokens in clear (DeviceToken.token): nobody else's business.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(
+            self.path,
+            timeout=_PATIENCE if patient else self._busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,  # adbapi closes what its threads opened
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            if not writing:
+                connection.execute("PRAGMA query_only = ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def check(self, connection: Connection) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise StartError(
+                f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} or later is needed"
+            )
+
+    def alive(self, connection: Connection) -> bool:
+        return True  # there is no server that could hang up
+
+    def begin(self, connection: Connection) -> None:
+        connection.cursor().execute("BEGIN IMMEDIATE")
+
+    def commit(self, connection: Connection) -> None:
+        connection.cursor().execute("COMMIT")
+
+    def rollback(self, connection: Connection) -> None:
+        assert isinstance(connection, sqlite3.Connection)
+        connection.rollback()
+
+    @contextlib.contextmanager
+    def exclusively(self, connection: Connection) -> Iterator[None]:
+        """One transaction: SQLite rolls back DDL as well."""
+        self.begin(connection)
+        try:
+            yield
+        except BaseException:
+            self.rollback(connection)
+            raise
+        self.commit(connection)
+
+    def set_aside(self, connection: Connection, label: str) -> None:
+        """Copy the last committed state to a file beside it, named after it and `label`."""
+        target = f"{self.path}.{label}"
+        part = f"{target}.part"
+        os.close(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
+        with (
+            contextlib.closing(sqlite3.connect(self.path)) as source,
+            contextlib.closing(sqlite3.connect(part)) as copy,
+        ):
+            source.backup(copy)
+        os.replace(part, target)
+
+    @staticmethod
+    @functools.lru_cache(maxsize=1024)
+    def statement(sql: str) -> str:
+        return sql.replace("%s", "?").replace("%%", "%")
+
+    def on_conflict(self, key: Sequence[str], changed: Sequence[str]) -> str:
+        if not changed:
+            return f"ON CONFLICT ({', '.join(key)}) DO NOTHING"
+        assignments = ", ".join(f"{column} = excluded.{column}" for column in changed)
+        return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assignments}"
+
+    def insert_rows(
+        self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> Sequence[int]:
+        cursor.executemany(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", rows
+        )
+        cursor.execute("SELECT last_insert_rowid()")
+        # One connection writes at a time, and an AUTOINCREMENT id is one more than the last.
+        last = cursor.fetchall()[0][0]
+        return range(last - len(rows) + 1, last + 1)
+
+    def classify(self, error: Exception) -> Trouble | None:
+        if isinstance(error, (OverflowError, UnicodeEncodeError)):
+            return Trouble.REFUSED  # an int beyond 64 bits, a lone surrogate
+        if not isinstance(error, sqlite3.Error):
+            return None
+        extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
+        code = extended & 0xFF
+        if extended in _DUPLICATE:
+            return Trouble.DUPLICATE
+        if extended == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return Trouble.MISSING_REFERENCE
+        if code in _REFUSED:
+            return Trouble.REFUSED
+        if code in (sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_RANGE):
+            return Trouble.REFUSED if isinstance(error, sqlite3.DataError) else None
+        # FULL, READONLY, IOERR, CANTOPEN, CORRUPT ..., and BUSY: another process has been writing
+        # for longer than the busy timeout.
+        return Trouble.AWAY
+
+    def explain(self, error: Exception) -> str:
+        found = _CONSTRAINT.search(str(error))
+        if found is None:
+            return "a value does not fit its column"
+        text = found.group(1)
+        return f"{text.rpartition('.')[2]} is missing" if "NOT NULL" in str(error) else text
+
+    def index_of(self, error: Exception) -> str:
+        # "UNIQUE constraint failed: User.email"
+        found = _CONSTRAINT.search(str(error))
+        if found is None:
+            return ""
+        return ", ".join(part.rpartition(".")[2] for part in found.group(1).split(", "))
