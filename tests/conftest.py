@@ -1,0 +1,95 @@
+"""What every test gets: hygiene, and a database of either kind."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor, tcp
+from twisted.logger import LogLevel, globalLogPublisher
+
+from aemos.config import schema
+from aemos.storage.database import Database, open_database
+from tests.mariadb import MariaDB
+from tests.parts import need
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays; without it, collecting garbage after each test costs nothing."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def hygiene(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a timer or a listening port behind, or an error nobody looked at.
+
+    pytest-twisted notices none of these.
+    """
+    problems: list[str] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if event.get("log_level") is LogLevel.critical:
+            failure = event.get("log_failure")
+            text = str(event.get("log_format"))
+            problems.append(text if failure is None else f"{text}\n{failure.getTraceback()}")
+
+    timers, ports = set(reactor.getDelayedCalls()), _listening()
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+        gc.collect()  # an error nobody handled is logged when its Deferred goes
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    problems += [f"timer left behind: {call}" for call in set(reactor.getDelayedCalls()) - timers]
+    problems += [f"port left behind: {port}" for port in _listening() - ports]
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+def _listening() -> set[tcp.Port]:
+    return {reader for reader in reactor.getReaders() if isinstance(reader, tcp.Port)}
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A running MariaDB server; skips (in CI: fails) where none is installed."""
+    need("mariadbd")
+    server = MariaDB()
+    try:
+        server.install()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "mysql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, of either kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'aemos.sqlite'}"
+        return
+    server: MariaDB = request.getfixturevalue("mariadb")
+    name = server.new_database()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest_twisted.async_yield_fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A started database of either kind, migrated, with nothing in it but roles and permissions."""
+    database = open_database(reactor, settings_for(database_url))
+    await database.start()
+    yield database
+    await database.stop()
+
+
+def settings_for(url: str, **changes: Any) -> schema.Settings:
+    """Settings for a database that is impatient enough for tests."""
+    section = {"url": url, "retry_delay": 0.05, **changes}
+    return schema.Settings(database=schema.Database(**section))

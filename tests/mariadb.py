@@ -1,0 +1,132 @@
+"""A MariaDB server of the tests' own: private folder, free port, killed without mercy if asked."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from tests.parts import need
+
+_START = 60.0  # seconds
+_USER, _PASSWORD = "aemos", "p@ss/word%"
+
+
+class MariaDB:
+    """One server process on 127.0.0.1; databases in it are named and never reused."""
+
+    def __init__(self) -> None:
+        # Not pytest's folder: the path of a unix socket has at most 107 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix="aemos-mariadb-"))
+        self.port = _free_port()
+        self._names = (f"aemos_{number}" for number in itertools.count(1))
+        self._process: subprocess.Popen[bytes] | None = None
+        # A server refuses to run as root unless it is told to.
+        self._user = ["--user=root"] if os.geteuid() == 0 else []
+
+    def install(self) -> None:
+        """Make the data folder."""
+        subprocess.run(
+            [
+                need("mariadb-install-db"),
+                "--no-defaults",
+                *self._user,
+                f"--datadir={self._folder / 'data'}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ],
+            check=True,
+            capture_output=True,
+        )
+
+    def start(self) -> None:
+        """Start, or start again on the same port, and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                need("mariadbd"),
+                "--no-defaults",
+                *self._user,
+                f"--datadir={self._folder / 'data'}",
+                f"--socket={self._folder / 's'}",
+                f"--pid-file={self._folder / 'pid'}",
+                f"--log-error={self._folder / 'log'}",
+                f"--port={self.port}",
+                "--bind-address=127.0.0.1",
+                "--skip-name-resolve",
+                "--innodb-buffer-pool-size=64M",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + _START
+        # Not with PyMySQL: it leaves a socket open when a connection is refused.
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self._folder / "log").read_text())
+            time.sleep(0.05)
+        self.execute(f"CREATE USER IF NOT EXISTS '{_USER}'@'%%' IDENTIFIED BY %s", (_PASSWORD,))
+        self.execute(f"GRANT ALL ON *.* TO '{_USER}'@'%%'", ())
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Shut down and remove the folder."""
+        self._end(signal.SIGTERM)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(_START)
+            self._process = None
+
+    def execute(self, sql: str, params: tuple[Any, ...] | None = None, database: str = "") -> Any:
+        """Run one statement as root. @return: its rows."""
+        connection = pymysql.connect(
+            unix_socket=str(self._folder / "s"),
+            user="root",
+            database=database or None,
+            autocommit=True,
+            charset="utf8mb4",
+        )
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, params)
+                return cursor.fetchall()
+        finally:
+            connection.close()
+
+    def new_database(self) -> str:
+        """@return: the name of a new, empty database."""
+        name = next(self._names)
+        self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name}")
+
+    def url(self, name: str, port: int | None = None) -> str:
+        """@param port: of something that stands in between. @return: for `database.url`."""
+        return f"mysql://{_USER}:p%40ss%2Fword%25@127.0.0.1:{port or self.port}/{name}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
