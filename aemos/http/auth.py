@@ -7,7 +7,6 @@ from typing import Protocol
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.web.server import Request
 
 from aemos.errors import StorageUnavailable, Unauthenticated, Unavailable
@@ -60,16 +59,16 @@ class Authenticator:
         @raise Unauthenticated: unknown, revoked or expired.
         """
         identity = await self._identity(token)
-        credential = identity and identity.credential(token, Instant.of(self._clock.seconds()))
-        if identity is None or credential is None:
-            raise Unauthenticated("Invalid or expired token")
-        self._used(identity, credential)
-        return identity.principal(credential)
+        if identity is not None:
+            credential = identity.credential(token, Instant.of(self._clock.seconds()))
+            if credential is not None:
+                return identity.principal(credential)
+        raise Unauthenticated("Invalid or expired token")
 
     async def _identity(self, token: str) -> Identity | None:
-        answer: defer.Deferred[Identity | None | StorageUnavailable] = defer.Deferred()
+        answer: defer.Deferred[Identity | StorageUnavailable | None] = defer.Deferred()
 
-        def found(identity: Identity | None | StorageUnavailable) -> None:
+        def found(identity: Identity | StorageUnavailable | None) -> None:
             if not answer.called:
                 answer.callback(identity)
 

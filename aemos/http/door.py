@@ -1,4 +1,4 @@
-"""The HTTP door as a service: listens while it runs, and lets requests in progress finish when it stops."""
+"""The HTTP door as a service: listens while it runs, and finishes its requests when it stops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ class HttpDoor(Service):
     def __init__(self, site: Site, settings: Http, reactor: Any, stop_grace: float) -> None:
         """@param stop_grace: seconds that requests in progress get when the door stops."""
         self._site, self._reactor, self._grace = site, reactor, stop_grace
-        self._endpoint = settings.endpoint or f"tcp:{settings.port}:interface={_escaped(settings.host)}:backlog=1024"
+        self._endpoint = (
+            settings.endpoint
+            or f"tcp:{settings.port}:interface={_escaped(settings.host)}:backlog=1024"
+        )
         self._listening: IListeningPort | None = None
 
     async def listen(self) -> None:
@@ -31,7 +34,9 @@ class HttpDoor(Service):
         @raise StartError: it cannot be opened, e.g. because it is in use.
         """
         try:
-            self._listening = await serverFromString(self._reactor, self._endpoint).listen(self._site)
+            self._listening = await serverFromString(self._reactor, self._endpoint).listen(
+                self._site
+            )
         except Exception as error:
             raise StartError(f"HTTP cannot listen on {self._endpoint}: {error}") from error
 

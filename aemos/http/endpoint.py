@@ -12,7 +12,6 @@ from klein import Klein
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
@@ -38,8 +37,10 @@ class Api:
         for endpoint in self.endpoints:
             for rule in endpoint.rules:
                 name = f"{endpoint.route.method} {rule}"
-                app.route(rule, methods=[endpoint.route.method], endpoint=name)(self._server(endpoint))
-        app.handle_errors(HTTPException)(_unknown)
+                app.route(rule, methods=[endpoint.route.method], endpoint=name)(
+                    self._server(endpoint)
+                )
+        app.handle_errors(HTTPException)(_unknown)  # type: ignore[arg-type]
         self._app = app
 
     @property
@@ -55,16 +56,20 @@ class Api:
         def serve(request: Request, **parameters: str) -> Deferred[bytes]:
             request.template = endpoint.template  # type: ignore[attr-defined]
             answered: Deferred[bytes] = Deferred()
-            # Klein cancels what it was given when the client goes away. Work that has begun goes on all
-            # the same: a committed change must still be told to the rest of the server.
+            # Klein cancels what it was given when the client goes away. Work that has begun goes
+            # on all the same: a committed change must still be told to the rest of the server.
             work = ensureDeferred(self._answer(endpoint, request, parameters))
             work.addBoth(answered.callback)
             return answered
 
         return serve
 
-    async def _answer(self, endpoint: Endpoint, request: Request, parameters: dict[str, str]) -> bytes:
+    async def _answer(
+        self, endpoint: Endpoint, request: Request, parameters: dict[str, str]
+    ) -> bytes:
         route = endpoint.route
+        if request.content is None:  # only before it was received
+            raise RuntimeError("the request has no content")
         content = request.content.read()  # now: the file is closed when the client goes away
         shape = Shape.E2 if route.auth is Auth.DEVICE else Shape.E1
         try:
@@ -101,8 +106,7 @@ def _validated(route: Route, request: Request, content: bytes) -> dict[str, Any]
     return arguments
 
 
-def _unknown(request: IRequest, _: Failure) -> bytes:
+def _unknown(request: Request, _: Failure) -> bytes:
     """Compat: a path that exists for other methods only is unknown too (404, not 405)."""
-    assert isinstance(request, Request)
     url = request.uri.decode("ascii", "replace")
     return write(request, failure(NotFound(f"Cannot find {url} on this server!"), Shape.E2))

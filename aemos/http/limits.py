@@ -24,7 +24,7 @@ class ClientAddresses:
         self._trusted = [ip_network(network, strict=False) for network in trusted_proxies]
 
     def of(self, request: Request) -> str:
-        """@return: the rightmost hop of `X-Forwarded-For` that is no trusted proxy, else the peer."""
+        """@return: the rightmost hop of `X-Forwarded-For` that is no trusted proxy, or the peer."""
         peer = str(getattr(request.getClientAddress(), "host", ""))
         address = _parse(peer)
         if address is None or not self._trusts(address):
@@ -64,8 +64,8 @@ class Allowance:
 class RateLimit:
     """Counts requests per address in windows that start with its first request.
 
-    Bounded: of too many addresses the one whose window began first is forgotten. IPv6 clients own whole
-    networks, so a /64 counts as one address.
+    Bounded: of too many addresses the one whose window began first is forgotten. IPv6 clients own
+    whole networks, so a /64 counts as one address.
     """
 
     def __init__(self, settings: Http, clock: IReactorTime) -> None:

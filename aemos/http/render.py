@@ -1,7 +1,7 @@
-"""Turns what a handler gives back into bytes on the wire: success and error shapes, ETag, compression.
+"""Turns what a handler gives back into bytes on the wire: shapes, ETag, compression.
 
-Shapes are those of spec/http-api.md section 1.3. A handler returns an `Answer`; nothing is written to
-the request before `write`, so an error on the way always finds an untouched response.
+Shapes are those of spec/http-api.md section 1.3. A handler returns an `Answer`; nothing is written
+to the request before `write`, so an error on the way always finds an untouched response.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def success(
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """@return: `{"status": "success"[, "results"][, "data"][, "message"]}`, with only what is given."""
+    """@return: `{"status": "success"}` with those of results, data and message that are given."""
     body: dict[str, Any] = {"status": "success"}
     if results is not None:
         body["results"] = results
@@ -92,7 +92,11 @@ def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:
     elif shape is Shape.E2:
         body = {"status": "error", "message": message}
     else:
-        body = {"status": "fail" if status < 500 else "error", "statusCode": status, "message": message}
+        body = {
+            "status": "fail" if status < 500 else "error",
+            "statusCode": status,
+            "message": message,
+        }
     return Answer(body, status, headers=headers)
 
 
@@ -131,7 +135,8 @@ def _known(if_none_match: str | None, tag: str) -> bool:
         return False
     opaque = tag.removeprefix("W/")
     return any(
-        candidate.strip().removeprefix("W/") in ("*", opaque) for candidate in if_none_match.split(",")
+        candidate.strip().removeprefix("W/") in ("*", opaque)
+        for candidate in if_none_match.split(",")
     )
 
 

@@ -1,8 +1,8 @@
 """Declares routes: each once, with all that serving, documenting and testing it needs.
 
-A route group is a class in `aemos.http.routes`; its methods carry `@route`. From the declarations
-`aemos.http.endpoint` builds the Klein app, and they are the table from which a description of the API
-or a test of every route can be generated (`table`).
+A route group is a class in `aemos.http.routes`; its methods carry `@route`. From the
+declarations `aemos.http.endpoint` builds the Klein app, and they are the table from which a
+description of the API or a test of every route can be generated (`table`).
 """
 
 from __future__ import annotations
@@ -92,17 +92,18 @@ def route(
 ) -> Callable[[H], H]:
     """Declare a method of a group as the handler of a route.
 
-    The handler is `async def handler(self, call: Call, <path parameters>, query: Q, body: B) -> Answer`;
-    parameters, query and body only where it has them. Their annotations count: a path parameter is `int`
-    (a row id; other text is not found) or `str`, query and body are structs of `aemos.http.schemas`.
+    The handler is `async def f(self, call: Call, <path parameters>, query: Q, body: B) -> Answer`;
+    parameters, query and body only where it has them. Their annotations count: a path parameter is
+    `int` (a row id; other text is not found) or `str`, query and body are structs of
+    `aemos.http.schemas`.
 
     @param permission: must be held in some organization before the handler runs; the service then
         asks for it in the organization that owns the resource.
     @param status: of a success.
-    @param data: what `data` holds in a success, for the description of the API: a table name, a list
-        of one, or a mapping of keys to these.
-    @param errors: the shape of errors from the handler. Those of authentication and validation are E1
-        (E2 for device tokens).
+    @param data: what `data` holds in a success, for the description of the API: a table name, a
+        list of one, or a mapping of keys to these.
+    @param errors: the shape of errors from the handler. Those of authentication and validation are
+        E1 (E2 for device tokens).
     @param aliases: further absolute paths.
     """
 
@@ -136,7 +137,7 @@ def route(
 
 @attrs.frozen(eq=False)
 class Endpoint:
-    """A declared route bound to its group: `rules` are its absolute paths, the documented one first."""
+    """A declared route bound to its group: `rules` are its paths, the documented one first."""
 
     route: Route
     rules: tuple[str, ...]
@@ -156,5 +157,7 @@ def table(groups: Iterable[Group]) -> list[Endpoint]:
             declared: Any = getattr(member, "route", None)
             if isinstance(declared, Route):
                 rules = [prefix + declared.path.rstrip("/") for prefix in group.prefixes]
-                endpoints.append(Endpoint(declared, (*rules, *declared.aliases), getattr(group, name)))
+                endpoints.append(
+                    Endpoint(declared, (*rules, *declared.aliases), getattr(group, name))
+                )
     return endpoints

@@ -1,8 +1,9 @@
 """Reads bodies and queries into msgspec structs and says what is wrong with them, naming the field.
 
-A route declares its structs by annotation (`aemos.http.routing`). Conversion is lax, as existing clients
-need it: "2" passes for a number and "true" for a boolean. A change (PATCH) gives every field the default
-`UNSET`, and `given` tells which ones were sent. Texts follow spec/http-api.md section 1.4.
+A route declares its structs by annotation (`aemos.http.routing`). Conversion is lax, as existing
+clients need it: "2" passes for a number and "true" for a boolean. A change (PATCH) gives every
+field the default `UNSET`, and `given` tells which ones were sent. Texts follow spec/http-api.md
+section 1.4.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class OfOrganization(Query):
 
 def given(body: Struct) -> dict[str, Any]:
     """@return: the fields that the client sent, by name."""
-    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
+    return {
+        name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET
+    }
 
 
 def row_id(text: str) -> int:
@@ -101,7 +104,10 @@ def decode_query(arguments: Mapping[bytes, Sequence[bytes]], shape: type[S]) -> 
 
     @raise BadRequest: `Invalid query parameters: "field" ...`.
     """
-    last = {name.decode(errors="replace"): values[-1].decode(errors="replace") for name, values in arguments.items()}
+    last = {
+        name.decode(errors="replace"): values[-1].decode(errors="replace")
+        for name, values in arguments.items()
+    }
     return _convert(last, shape, "Invalid query parameters")
 
 
@@ -118,7 +124,9 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _LENGTH = re.compile(r"^Expected `str` of length (?P<sign>[<>]=) (?P<count>\d+)$")
 _RANGE = re.compile(r"^Expected `(?:int|float)` (?P<sign>[<>]=?) (?P<bound>\S+)$")
 _MATCHING = re.compile(r"^Expected `str` matching regex '(?P<pattern>.*)'$", re.DOTALL)
-_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<field>.*)`$", re.DOTALL)
+_FIELD = re.compile(
+    r"^Object (?:missing required|contains unknown) field `(?P<field>.*)`$", re.DOTALL
+)
 _EXPECTED = re.compile(r"^Expected `(?P<types>[^`]*)`")
 _TYPES = {
     "int": "a number",
@@ -145,7 +153,12 @@ def _explain(error: str, shape: type[Struct]) -> str:
             return f"{field} is not allowed to be empty"
         return f"{field} length must be at least {found['count']} characters long"
     if found := _RANGE.match(what):
-        relation = {">=": "greater than or equal to", "<=": "less than or equal to", ">": "greater than", "<": "less than"}
+        relation = {
+            ">=": "greater than or equal to",
+            "<=": "less than or equal to",
+            ">": "greater than",
+            "<": "less than",
+        }
         return f"{field} must be {relation[found['sign']]} {found['bound']}"
     if found := _MATCHING.match(what):
         return f"{field} {_PATTERNS.get(_unescaped(found['pattern']), 'has the wrong form')}"

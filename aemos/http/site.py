@@ -1,7 +1,7 @@
 """The HTTP server around the API: connections, limits and headers that hold for every request.
 
-Order of concerns as in spec/http-api.md section 1.2: CORS, body limit, security headers, rate limit, routes.
-HTTP/1.1 only.
+Order of concerns as in spec/http-api.md section 1.2: CORS, body limit, security headers, rate
+limit, routes. HTTP/1.1 only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import HTTPChannel
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
 from aemos.config.schema import Http
@@ -29,9 +28,10 @@ from aemos.http.paths import Paths
 from aemos.http.render import Answer, PayloadTooLarge, failure, write
 
 _SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';"
-    "frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';"
-    "style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
+    "Content-Security-Policy": "default-src 'self';base-uri 'self';font-src 'self' https: data:;"
+    "form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';"
+    "script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';"
+    "upgrade-insecure-requests",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Origin-Agent-Cluster": "?1",
@@ -51,7 +51,7 @@ Observe = Callable[[str, str, int, float], object]
 
 
 class Channel(HTTPChannel):
-    """One connection. A request must be complete `http.request_timeout` seconds after its first byte."""
+    """One connection. A request must be complete within `request_timeout` of its first byte."""
 
     maxHeaders = 100
     totalHeadersSize = 16 * 1024
@@ -94,15 +94,17 @@ class Channel(HTTPChannel):
 class ApiRequest(server.Request):
     """One request: keeps its body within the limit, and what the log says about it."""
 
+    channel: Channel
     site: Site
     template = ""
     began = 0.0
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
-        self.began = self.channel.site.reactor.seconds()
-        # What is over the limit is read to the end and dropped: closing at once would cost the client
-        # the answer. The time-out of the channel bounds it.
+        self.site = self.channel.site
+        self.began = self.site.reactor.seconds()
+        # What is over the limit is read to the end and dropped: closing at once would cost the
+        # client the answer. The time-out of the channel bounds it.
         super().gotLength(0 if length is not None and self._over(length) else length)
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -111,10 +113,10 @@ class ApiRequest(server.Request):
             super().handleContentChunk(data)
 
     def _over(self, size: int) -> bool:
-        return bool(size > self.channel.site.max_body)
+        return size > self.site.max_body
 
     def getRequestHostname(self) -> bytes:
-        """Routes do not depend on the host, and the router fails on names that are no host names."""
+        """Routes do not depend on the host, and the router fails on what is no host name."""
         return b"localhost"
 
     def process(self) -> None:
@@ -140,7 +142,6 @@ class ApiRequest(server.Request):
         self._answer(Answer(status=204))
 
     def _answer(self, answer: Answer) -> None:
-        self.site = self.channel.site
         self.write(write(self, answer))
         self.finish()
 
@@ -155,13 +156,12 @@ class _Front(Resource):
         self._router, self._paths = api.resource(), Paths(api.rules)
         self._addresses, self._limit = addresses, limit
 
-    def render(self, request: IRequest) -> Any:
-        assert isinstance(request, ApiRequest)
+    def render(self, request: ApiRequest) -> Any:
         for name, value in _SECURITY_HEADERS.items():
             request.setHeader(name, value)
         request.setHeader("X-Request-Id", secrets.token_hex(8))
         try:
-            segments = self._paths.fold([segment.decode() for segment in request.postpath])
+            segments = self._paths.fold([segment.decode() for segment in request.postpath or ()])
         except UnicodeDecodeError:
             return write(request, failure(BadRequest("the path is not UTF-8")))
         if self._limit is not None and segments[:1] == ["api"]:
@@ -175,7 +175,7 @@ class _Front(Resource):
 
 
 def _tell(request: ApiRequest, allowance: Allowance, window: float) -> None:
-    resets_at = int(request.channel.site.reactor.seconds() + allowance.resets_in) + 1
+    resets_at = int(request.site.reactor.seconds() + allowance.resets_in) + 1
     for prefix, reset in (("X-RateLimit", resets_at), ("RateLimit", int(allowance.resets_in) + 1)):
         request.setHeader(f"{prefix}-Limit", str(allowance.limit))
         request.setHeader(f"{prefix}-Remaining", str(allowance.remaining))
@@ -192,10 +192,8 @@ class _Root(Resource):
         super().__init__()
         self._front = front
 
-    def getChild(self, path: bytes, request: IRequest) -> IResource:
-        assert isinstance(request, ApiRequest)
-        assert request.prepath is not None
-        request.postpath = [*request.prepath, *request.postpath]
+    def getChild(self, path: bytes, request: ApiRequest) -> IResource:
+        request.postpath = [*(request.prepath or ()), *(request.postpath or ())]
         request.prepath = []
         return self._front
 
@@ -211,16 +209,16 @@ class _Root(Resource):
 
 
 class _Branch(Resource):
-    """An inner segment of an attached path; what is not attached below it is unknown to the API as well."""
+    """An inner segment of an attached path; what is not attached below it goes to the API."""
 
     def __init__(self, root: _Root) -> None:
         super().__init__()
         self._root = root
 
-    def getChild(self, path: bytes, request: IRequest) -> IResource:
+    def getChild(self, path: bytes, request: ApiRequest) -> IResource:
         return self._root.getChild(path, request)
 
-    def render(self, request: IRequest) -> Any:
+    def render(self, request: ApiRequest) -> Any:
         return self._root.getChild(b"", request).render(request)
 
 
@@ -230,7 +228,9 @@ class Site(server.Site):
     protocol = Channel  # type: ignore[assignment]
     _requests = Logger(namespace="aemos.http")
 
-    def __init__(self, root: IResource, settings: Http, reactor: IReactorTime, observe: Observe) -> None:
+    def __init__(
+        self, root: IResource, settings: Http, reactor: IReactorTime, observe: Observe
+    ) -> None:
         super().__init__(
             root,
             requestFactory=ApiRequest,
@@ -240,7 +240,9 @@ class Site(server.Site):
         )
         self.max_body = settings.max_body
         self._observe = observe
-        self.connections: WeakSet[Channel] = WeakSet()  # weak: a WebSocket takes its connection over
+        self.connections: WeakSet[Channel] = (
+            WeakSet()
+        )  # weak: a WebSocket takes its connection over
         self.draining = False
         self._drained: Deferred[None] | None = None
 
@@ -293,8 +295,9 @@ class Site(server.Site):
 
     def _cut_off(self) -> None:
         for channel in list(self.connections):
-            if channel.transport is not None:
-                channel.transport.abortConnection()
+            transport: Any = channel.transport
+            if transport is not None:
+                transport.abortConnection()
 
 
 def build_site(

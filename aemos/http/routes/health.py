@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
-from aemos.errors import StorageUnavailable
 from aemos.http.render import Answer, success
 from aemos.http.routing import API, Auth, Call, route
 from aemos.model import Instant
-from aemos.storage.database import Database
+from aemos.observability.health import Health
 
-_PING_TIMEOUT = 2.0  # seconds
+_CIRCUIT_OPEN = "circuit open - not accepting traffic"
 
-Part = Callable[[], Mapping[str, Any]]
-"""Tells about one part of the server: `{"status": "ok" | "error", ...}`."""
+Figures = Callable[[], Mapping[str, Any]]
+"""Tells more about one part of the server, e.g. how many clients are connected."""
 
 
-class Health:
-    """Liveness and readiness; the database is asked each time, other parts tell what they know."""
+class HealthRoutes:
+    """Liveness and readiness."""
 
-    prefixes = (f"{API}/health",)
+    prefixes: ClassVar[tuple[str, ...]] = (f"{API}/health",)
 
-    def __init__(self, database: Database, clock: IReactorTime, parts: Mapping[str, Part]) -> None:
-        """@param parts: by name, e.g. `{"mqtt": ...}`; a part whose status is not "ok" is not ready."""
-        self._database, self._clock, self._parts = database, clock, parts
+    def __init__(
+        self,
+        health: Health,
+        clock: IReactorTime,
+        *,
+        congested: Callable[[], bool],
+        figures: Mapping[str, Figures] | None = None,
+    ) -> None:
+        """@param health: has at least the part `database`.
+
+        @param congested: whether the doors are being held back, as more waits than can be stored.
+        @param figures: by name of the part; shown by `GET /health` beside its status.
+        """
+        self._health, self._clock = health, clock
+        self._congested, self._figures = congested, figures or {}
 
     @route("GET", "", auth=Auth.OPEN)
     async def overview(self, call: Call) -> Answer:
         """Tell how the server and its parts are; 500 while the database is away."""
-        message = await self._database_error()
-        database = {"status": "ok"} if message is None else {"status": "error", "message": message}
-        services = {"database": database, **{name: part() for name, part in self._parts.items()}}
-        status = 200 if message is None else 500
-        return Answer({"status": database["status"], "timestamp": self._now(), "services": services}, status)
+        problems = await self._health.check()
+        services = {name: {"status": "ok", **figures()} for name, figures in self._figures.items()}
+        for name, problem in problems.items():
+            status = {"status": "error", "message": problem} if problem else {"status": "ok"}
+            services[name] = {**services.get(name, {}), **status}
+        working = services["database"]["status"] == "ok"
+        body = {
+            "status": "ok" if working else "error",
+            "timestamp": self._now(),
+            "services": services,
+        }
+        return Answer(body, 200 if working else 500)
 
     @route("GET", "/ready", auth=Auth.OPEN)
     async def ready(self, call: Call) -> Answer:
@@ -55,41 +72,28 @@ class Health:
 
     @route("GET", "/readiness", auth=Auth.OPEN)
     async def readiness(self, call: Call) -> Answer:
-        """Tell whether requests should be sent here; 503 names the part that is not ready."""
-        checks = {
-            "database": _word(await self._database_error() is None),
-            # Compat: the queue is built in, so there is no Redis that could be away.
-            "redis": "ready",
-            "backpressure": "circuit open - not accepting traffic" if self._database.writer.full else "ready",
-        }
-        checks |= {name: _word(part().get("status") == "ok") for name, part in self._parts.items()}
+        """Tell whether requests should be sent here; 503 shows the part that is not ready."""
+        problems = await self._health.check()
+        checks = {name: "not ready" if problem else "ready" for name, problem in problems.items()}
+        # Compat: the rule queue is built in, so there is no Redis that could be away.
+        checks["redis"] = "ready"
+        checks["backpressure"] = _CIRCUIT_OPEN if self._congested() else "ready"
         ready = all(check == "ready" for check in checks.values())
-        return Answer({"status": _word(ready), "timestamp": self._now(), "checks": checks}, 200 if ready else 503)
-
-    async def _database_error(self) -> str | None:
-        """@return: None if the database answers, else why not."""
-        ping: defer.Deferred[None] = self._database.ping()
-        ping.addTimeout(_PING_TIMEOUT, self._clock)
-        try:
-            await ping
-        except StorageUnavailable as error:
-            return str(error)
-        except defer.TimeoutError:
-            return f"no answer within {_PING_TIMEOUT:.0f} seconds"
-        return None
+        body = {
+            "status": "ready" if ready else "not ready",
+            "timestamp": self._now(),
+            "checks": checks,
+        }
+        return Answer(body, 200 if ready else 503)
 
     def _now(self) -> Instant:
         return Instant.of(self._clock.seconds())
 
 
-def _word(ready: bool) -> str:
-    return "ready" if ready else "not ready"
-
-
-class Test:
+class TestRoutes:
     """`/test`: a first request to try (spec/http-api.md section 4.14)."""
 
-    prefixes = ("/test",)
+    prefixes: ClassVar[tuple[str, ...]] = ("/test",)
 
     @route("GET", "", auth=Auth.OPEN)
     async def test(self, call: Call) -> Answer:

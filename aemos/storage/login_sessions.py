@@ -1,0 +1,33 @@
+"""`login_session` rows: one for each sign-in, so that a sign-out holds for all its tokens."""
+
+from __future__ import annotations
+
+from aemos.model import Instant
+from aemos.storage.transaction import Row, Transaction
+
+
+def find(tx: Transaction, session_id: str) -> Row | None:
+    """@return: the row, revoked or not."""
+    return tx.one("SELECT * FROM login_session WHERE id = %s", (session_id,))
+
+
+def create(tx: Transaction, session_id: str, user_id: int, expires_at: Instant) -> None:
+    """Add a session, and forget those of the same user that are over."""
+    tx.execute(
+        "DELETE FROM login_session WHERE user_id = %s AND expires_at < %s", (user_id, tx.now)
+    )
+    tx.insert(
+        "login_session",
+        {"id": session_id, "user_id": user_id, "created_at": tx.now, "expires_at": expires_at},
+    )
+
+
+def revoke(tx: Transaction, session_id: str, user_id: int, expires_at: Instant) -> None:
+    """End a session; one that has no row yet gets one, which is remembered until `expires_at`."""
+    found = tx.execute(
+        "UPDATE login_session SET revoked_at = %s WHERE id = %s AND user_id = %s",
+        (tx.now, session_id, user_id),
+    )
+    if not found:
+        create(tx, session_id, user_id, expires_at)
+        revoke(tx, session_id, user_id, expires_at)

@@ -1,0 +1,93 @@
+"""`Organization` rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from aemos.storage.transaction import Row, Transaction, marks
+
+
+def find(tx: Transaction, organization_id: int) -> Row | None:
+    """@return: the whole row, whatever its status."""
+    return tx.one("SELECT * FROM Organization WHERE id = %s", (organization_id,))
+
+
+def listed(
+    tx: Transaction,
+    ids: Collection[int] | None,
+    *,
+    hide: Collection[str] = (),
+    search: str | None = None,
+    status: str | None = None,
+    parent_id: int | None = None,
+    is_parent: bool | None = None,
+) -> list[Row]:
+    """@param ids: these only; None = all.
+    @param hide: without those of these statuses.
+    @param search: text that the name or the e-mail contains, in any case.
+    @return: rows by ascending id.
+    """
+    wheres, params = ["1 = 1"], list[Any]()
+
+    def where(condition: str, *values: Any) -> None:
+        wheres.append(condition)
+        params.extend(values)
+
+    if ids is not None:
+        if not ids:
+            return []
+        where(f"id IN ({marks(ids)})", *ids)
+    if hide:
+        where(f"status NOT IN ({marks(hide)})", *hide)
+    if search:
+        pattern = "%" + search.lower().translate(_LITERAL) + "%"
+        where(
+            "(LOWER(name) LIKE %s ESCAPE '!' OR LOWER(email) LIKE %s ESCAPE '!')", pattern, pattern
+        )
+    if status:
+        where("status = %s", status)
+    if parent_id is not None:
+        where("parentId = %s", parent_id)
+    if is_parent is not None:
+        where("COALESCE(isParent, 0) = %s", is_parent)
+    return tx.all(f"SELECT * FROM Organization WHERE {' AND '.join(wheres)} ORDER BY id", params)
+
+
+_LITERAL = str.maketrans({mark: f"!{mark}" for mark in "!%_"})
+
+
+def children(tx: Transaction, parent_ids: Collection[int]) -> list[Row]:
+    """@return: the direct children of these organizations by ascending id."""
+    if not parent_ids:
+        return []
+    return tx.all(
+        f"SELECT * FROM Organization WHERE parentId IN ({marks(parent_ids)}) ORDER BY id",
+        tuple(parent_ids),
+    )
+
+
+def is_within(tx: Transaction, organization_id: int, ancestor_id: int) -> bool:
+    """@return: whether `organization_id` is `ancestor_id` or one of its descendants."""
+    seen: set[int] = set()
+    current: int | None = organization_id
+    while current is not None and current not in seen:
+        if current == ancestor_id:
+            return True
+        seen.add(current)
+        current = tx.value("SELECT parentId FROM Organization WHERE id = %s", (current,))
+    return False
+
+
+def oldest(tx: Transaction) -> int | None:
+    """@return: the id of the first organization that is not archived, roots before others."""
+    found = tx.value(
+        "SELECT id FROM Organization WHERE COALESCE(status, '') <> 'archived'"
+        " ORDER BY CASE WHEN parentId IS NULL THEN 0 ELSE 1 END, id LIMIT 1"
+    )
+    return None if found is None else int(found)
+
+
+def create(tx: Transaction, values: Mapping[str, Any]) -> int:
+    """@return: the id of the new row."""
+    return tx.insert("Organization", values)
