@@ -62,6 +62,7 @@ class Authenticator:
         if identity is not None:
             credential = identity.credential(token, Instant.of(self._clock.seconds()))
             if credential is not None:
+                self._used(identity, credential)
                 return identity.principal(credential)
         raise Unauthenticated("Invalid or expired token")
 
