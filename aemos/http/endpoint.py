@@ -74,6 +74,7 @@ class Api:
         shape = Shape.E2 if route.auth is Auth.DEVICE else Shape.E1
         try:
             principal = await self._authenticator.principal(request, route.auth)
+            shape = Shape.E1
             arguments = _validated(route, request, content)
             if route.permission:
                 require_somewhere(principal, route.permission)

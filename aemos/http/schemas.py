@@ -121,7 +121,7 @@ def _convert(value: object, shape: type[S], place: str) -> S:
 
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
-_LENGTH = re.compile(r"^Expected `str` of length (?P<sign>[<>]=) (?P<count>\d+)$")
+_LENGTH = re.compile(r"^Expected `(?P<type>str|array)` of length (?P<sign>[<>]=) (?P<count>\d+)$")
 _RANGE = re.compile(r"^Expected `(?:int|float)` (?P<sign>[<>]=?) (?P<bound>\S+)$")
 _MATCHING = re.compile(r"^Expected `str` matching regex '(?P<pattern>.*)'$", re.DOTALL)
 _FIELD = re.compile(
@@ -147,6 +147,9 @@ def _explain(error: str, shape: type[Struct]) -> str:
         return f'"{name}" {"is required" if "missing" in what else "is not allowed"}'
     field = f'"{path or "value"}"'
     if found := _LENGTH.match(what):
+        if found["type"] == "array":
+            relation = "at least" if found["sign"] == ">=" else "at most"
+            return f"{field} must contain {relation} {found['count']} items"
         if found["sign"] == "<=":
             return f"{field} length must be less than or equal to {found['count']} characters long"
         if found["count"] == "1":

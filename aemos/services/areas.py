@@ -91,8 +91,9 @@ class Areas:
 
         def write(tx: Transaction) -> tuple[Row, Sequence[str]]:
             before = _owned(tx, by, "area.update", area_id, stated)
-            target = given.get("organizationId", before["organizationId"])
-            moves = target != before["organizationId"]
+            origin = before["organizationId"]
+            target = given["organizationId"] if "organizationId" in given else origin
+            moves = target != origin
             if moves:
                 if not areas.organization_exists(tx, target):
                     raise NotFound(f"Organization with ID {target} not found")

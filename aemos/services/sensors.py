@@ -104,14 +104,16 @@ class Sensors:
         def write(tx: Transaction) -> tuple[Row, Row]:
             before = _owned(tx, by, "sensor.update", sensor_id, stated)
             place = sensors.places(tx, [sensor_id]).get(sensor_id)
+            place_id = None if place is None else place["id"]
+            owner = None if place is None else place["organizationId"]
             if given.get("uuid", before["uuid"]) != before["uuid"]:
-                _check_uuid(tx, given["uuid"], place and place["organizationId"], sensor_id)
+                _check_uuid(tx, given["uuid"], owner, sensor_id)
             sensors.change(tx, sensor_id, given)
-            if area_id is not None and (place is None or area_id != place["id"]):
+            if area_id is not None and area_id != place_id:
                 area = _area(tx, area_id)
                 if not by.administrator and area["organizationId"] != stated:
                     raise Forbidden("Forbidden: the area belongs to another organization")
-                sensors.put(tx, sensor_id, area_id, instead_of=place and place["id"])
+                sensors.put(tx, sensor_id, area_id, instead_of=place_id)
             return before, _whole(tx, sensor_id)
 
         before, after = await self._transact(write)

@@ -85,7 +85,7 @@ class DeviceTokens:
 
         def find(tx: Transaction) -> Row:
             sensor = sensors.find_by_uuid(tx, uuid)
-            return sensor_for(tx, SERVER, "sensor.update", sensor and sensor["id"])
+            return sensor_for(tx, SERVER, "sensor.update", None if sensor is None else sensor["id"])
 
         return await self._create(find, ends)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
@@ -174,7 +174,7 @@ def _text(value: str | int | float | bool) -> str:
     return text
 
 
-def _page(rows: list[Mapping[str, Any]], total: int) -> Answer:
+def _page(rows: Sequence[Mapping[str, Any]], total: int) -> Answer:
     return success(
         results=len(rows), data={"dataStreams": rows}, headers={"X-Total-Count": str(total)}
     )

@@ -1,0 +1,96 @@
+"""Organizations never see each other: every route against callers from outside (promise P5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from aemos.http.routing import Auth, table
+from tests.farm import NORTH, TOKENS, Farm
+
+NEW = "99999999-9999-4999-8999-999999999999"
+
+# Every route that reaches something of one organization, asked for things of NORTH.
+REQUESTS: list[tuple[str, str, str, object]] = [
+    ("AreaRoutes.create", "POST", "/areas", {"name": "x", "organizationId": 1}),
+    ("AreaRoutes.list_of_organization", "GET", "/areas/organization/1", None),
+    ("AreaRoutes.get", "GET", "/areas/1?organizationId={org}", None),
+    ("AreaRoutes.change", "PATCH", "/areas/1", {"organizationId": "{org}", "name": "x"}),
+    ("AreaRoutes.archive", "DELETE", "/areas/1?organizationId={org}", None),
+    ("SensorRoutes.list_all", "GET", "/sensors?organizationId=1", None),
+    ("SensorRoutes.create", "POST", "/sensors", {"name": "x", "areaId": 1, "uuid": NEW}),
+    ("SensorRoutes.list_of_organization", "GET", "/sensors/organization/1", None),
+    ("SensorRoutes.get", "GET", "/sensors/1?organizationId={org}", None),
+    ("SensorRoutes.change", "PATCH", "/sensors/1?organizationId={org}", {"name": "x"}),
+    ("SensorRoutes.retire", "DELETE", "/sensors/1?organizationId={org}", None),
+    ("TelemetryRoutes.create", "POST", "/telemetry",
+     {"variableName": "x", "datatype": "int", "sensorId": 1}),
+    ("TelemetryRoutes.list_of_sensor", "GET", "/telemetry/sensor/1", None),
+    ("TelemetryRoutes.get", "GET", "/telemetry/1", None),
+    ("TelemetryRoutes.change", "PATCH", "/telemetry/1", {"variableName": "x"}),
+    ("TelemetryRoutes.delete", "DELETE", "/telemetry/1", None),
+    ("DeviceTokenRoutes.list_by_query", "GET", "/device-tokens?sensorId=1", None),
+    ("DeviceTokenRoutes.create", "POST", "/device-tokens", {"sensorId": 1}),
+    ("DeviceTokenRoutes.list_of_sensor", "GET", "/device-tokens/sensor/1", None),
+    ("DeviceTokenRoutes.get", "GET", "/device-tokens/1", None),
+    ("DeviceTokenRoutes.revoke", "PATCH", "/device-tokens/1", None),
+    ("DeviceTokenRoutes.delete", "DELETE", "/device-tokens/1", None),
+    ("DataStreamRoutes.create", "POST", "/datastreams", {"value": "1", "telemetryDataId": 1}),
+    ("DataStreamRoutes.list_of_variable", "GET", "/datastreams/telemetry/1", None),
+    ("DataStreamRoutes.get", "GET", "/datastreams/1", None),
+    ("DataStreamRoutes.change", "PATCH", "/datastreams/1", {"value": "2"}),
+    ("DataStreamRoutes.delete", "DELETE", "/datastreams/1", None),
+]  # fmt: skip
+
+# Lists that show each caller the own organizations; tested in the files of their routes.
+OWN_LISTS = {"AreaRoutes.list_all", "TelemetryRoutes.list_all", "DataStreamRoutes.list_all"}
+
+TABLES = ("Area", "Sensor", "AreaSensor", "TelemetryData", "DeviceToken", "DataStream")
+
+
+async def snapshot(farm: Farm) -> dict[str, object]:
+    return {table: await farm.rows(f"SELECT * FROM {table}") for table in TABLES}
+
+
+def stating(organization: int, path: str, body: object) -> tuple[str, object]:
+    if isinstance(body, dict):
+        body = {key: organization if value == "{org}" else value for key, value in body.items()}
+    return path.replace("{org}", str(organization)), body
+
+
+async def test_every_route_of_users_is_in_the_list(farm: Farm) -> None:
+    names = {
+        endpoint.route.name for endpoint in table(farm.groups) if endpoint.route.auth is Auth.USER
+    }
+    assert names == {request[0] for request in REQUESTS} | OWN_LISTS
+
+
+@pytest.mark.parametrize("who", ["south-admin", "member", "nobody"])
+async def test_an_outsider_sees_and_changes_nothing(farm: Farm, who: str) -> None:
+    await farm.run("INSERT INTO DataStream (value, telemetryDataId) VALUES ('1', 1)")
+    before = await snapshot(farm)
+    for _, method, template, sent in REQUESTS:
+        for stated in (1, 2):
+            path, body = stating(stated, template, sent)
+            reply = await farm.call(method, path, who, body)
+            assert reply.status in (403, 404), (method, path, reply)
+            assert "data" not in reply.body
+    assert await snapshot(farm) == before
+    assert farm.happened == []
+
+
+async def test_rights_elsewhere_open_nothing_beyond_the_view_held_here(farm: Farm) -> None:
+    """A viewer in NORTH who administers SOUTH reads NORTH and changes nothing in it."""
+    await farm.run("INSERT INTO DataStream (value, telemetryDataId) VALUES ('1', 1)")
+    before = await snapshot(farm)
+    for _, method, template, sent in REQUESTS:
+        path, body = stating(NORTH, template, sent)
+        reply = await farm.call(method, path, "mixed", body)
+        assert reply.status == (200 if method == "GET" else 403), (method, path, reply)
+    assert await snapshot(farm) == before
+
+
+@pytest.mark.parametrize("who", [None, "forged", TOKENS[NORTH]])
+async def test_without_a_users_token_every_route_answers_401(farm: Farm, who: str | None) -> None:
+    for _, method, template, sent in REQUESTS:
+        path, body = stating(NORTH, template, sent)
+        assert (await farm.call(method, path, who, body)).status == 401, (method, path)

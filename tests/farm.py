@@ -1,0 +1,232 @@
+"""Two organizations on a real database behind a real HTTP port, for the tests of routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from aemos import json
+from aemos.config.schema import Http, Ingest
+from aemos.errors import Unauthenticated
+from aemos.http.adapter import Intake
+from aemos.http.auth import Authenticator
+from aemos.http.endpoint import Api
+from aemos.http.routes.areas import AreaRoutes
+from aemos.http.routes.datastreams import DataStreamRoutes
+from aemos.http.routes.device_tokens import DeviceTokenRoutes
+from aemos.http.routes.sensors import SensorRoutes
+from aemos.http.routes.telemetry import TelemetryRoutes
+from aemos.http.routing import Group
+from aemos.http.site import build_site
+from aemos.messages.router import Router
+from aemos.model import Kind, Principal, PrincipalKind
+from aemos.services.areas import Areas
+from aemos.services.catalogue import Catalogue
+from aemos.services.events import (
+    Events,
+    IdentityChanged,
+    ReadingChanged,
+    ReadingDeleted,
+    ReadingsStored,
+)
+from aemos.services.history import History
+from aemos.services.ledger import Ledger
+from aemos.services.sensors import Sensors
+from aemos.services.telemetry import ReadingIngest
+from aemos.services.token_use import TokenUse
+from aemos.services.tokens import DeviceTokens
+from aemos.services.variables import Variables
+from aemos.storage.database import Database
+from aemos.storage.transaction import Transaction
+
+NORTH, SOUTH = 1, 2
+"""Organization ids."""
+
+_VIEW = frozenset({"area.view", "sensor.view", "device.view"})
+_ADMIN = _VIEW | {
+    f"{resource}.{action}"
+    for resource in ("area", "sensor", "device")
+    for action in ("create", "update", "delete")
+}
+
+USERS: Mapping[str, Principal] = {
+    "root": Principal(PrincipalKind.USER, "root@x.example", 1, {NORTH: _ADMIN}, administrator=True),
+    "north-admin": Principal(PrincipalKind.USER, "na@x.example", 2, {NORTH: _ADMIN}),
+    "south-admin": Principal(PrincipalKind.USER, "sa@x.example", 3, {SOUTH: _ADMIN}),
+    "north-viewer": Principal(PrincipalKind.USER, "nv@x.example", 4, {NORTH: _VIEW}),
+    # Rights in one organization must not open the other.
+    "mixed": Principal(PrincipalKind.USER, "mx@x.example", 5, {NORTH: _VIEW, SOUTH: _ADMIN}),
+    "member": Principal(PrincipalKind.USER, "mb@x.example", 6, {NORTH: frozenset()}),
+    "nobody": Principal(PrincipalKind.USER, "no@x.example", 7),
+}
+
+UUIDS = {
+    NORTH: "11111111-1111-4111-8111-111111111111",
+    SOUTH: "22222222-2222-4222-8222-222222222222",
+}
+TOKENS = {NORTH: "a1" * 32, SOUTH: "b2" * 32}
+
+
+class _Users:
+    """Takes a user's name in `USERS` for a JSON web token."""
+
+    async def principal_for_token(self, token: str) -> Principal:
+        if token not in USERS:
+            raise Unauthenticated("Invalid token")
+        return USERS[token]
+
+
+@attrs.frozen
+class Reply:
+    """An answer as it came over the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+
+@attrs.define
+class Farm:
+    """The server under test; ids of rows are equal to the id of the organization that owns them."""
+
+    database: Database
+    events: Events
+    token_use: TokenUse
+    catalogue: Catalogue
+    groups: Sequence[Group]
+    url: str
+    client: HTTPClient
+    happened: list[object] = attrs.field(factory=list)
+
+    async def call(
+        self, method: str, path: str, who: str | None = None, body: object = None, **headers: str
+    ) -> Reply:
+        """@param who: a name in `USERS` or a device token. @param body: sent as JSON."""
+        if who is not None:
+            headers["Authorization"] = f"Bearer {who}"
+        content = None
+        if body is not None:
+            headers.setdefault("Content-Type", "application/json")
+            content = body if isinstance(body, bytes) else json.encode(body)
+        target = self.url + (path if path.startswith("/api") else f"/api/v1{path}")
+        response = await self.client.request(method, target, headers=headers, data=content)
+        raw = await response.content()
+        answered = {
+            name.decode().lower(): values[-1].decode()
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        return Reply(response.code, answered, json.decode(raw) if raw else None)
+
+    async def rows(self, sql: str, *params: Any) -> list[dict[str, Any]]:
+        """Ask the database directly."""
+        return await self.database.read(lambda tx: tx.all(sql, params))
+
+    async def run(self, sql: str, *params: Any) -> None:
+        """Change the database directly."""
+        await self.database.transact(lambda tx: tx.execute(sql, params))
+
+    def changed(self) -> list[str]:
+        """@return: the uuids told by `IdentityChanged` since the last question."""
+        uuids = [event.uuid for event in self.happened if isinstance(event, IdentityChanged)]
+        self.happened.clear()
+        return uuids
+
+
+def _sow(tx: Transaction) -> None:
+    for organization in (NORTH, SOUTH):
+        name = "north" if organization == NORTH else "south"
+        tx.insert("Organization", {"id": organization, "name": name, "status": "active"})
+        tx.insert(
+            "Area",
+            {
+                "id": organization,
+                "name": f"{name} field",
+                "organizationId": organization,
+                "uuid": UUIDS[organization],
+                "status": "active",
+            },
+        )
+        tx.insert(
+            "Sensor",
+            {
+                "id": organization,
+                "name": f"{name} sensor",
+                "uuid": UUIDS[organization],
+                "status": "active",
+            },
+        )
+        tx.insert("AreaSensor", {"areaId": organization, "sensorId": organization})
+        tx.insert(
+            "TelemetryData",
+            {
+                "id": organization,
+                "variableName": "temperature",
+                "datatype": "float",
+                "sensorId": organization,
+            },
+        )
+        tx.insert(
+            "DeviceToken",
+            {
+                "id": organization,
+                "token": TOKENS[organization],
+                "sensorId": organization,
+                "status": "active",
+            },
+        )
+
+
+async def open_farm(database: Database, settings: Http | None = None) -> tuple[Farm, Any]:
+    """Sow the rows, wire the rooms as the server does, open a port.
+
+    @return: the farm, and an async function that closes it.
+    """
+    settings = settings or Http(rate_limit=False)
+    await database.transact(_sow)
+    events, ingest = Events(), Ingest()
+    catalogue = Catalogue(database, events, ingest, reactor)
+    ledger = Ledger(database.writer, events, ingest)
+    readings = ReadingIngest(catalogue, database.writer, events, ledger, ingest)
+    router = Router({Kind.DATASTREAM: readings.handle}, ledger)
+    token_use = TokenUse(database, reactor)
+    authenticator = Authenticator(_Users(), catalogue, reactor, token_use.used)
+    groups: list[Group] = [
+        AreaRoutes(Areas(database, events)),
+        SensorRoutes(Sensors(database, events)),
+        TelemetryRoutes(Variables(database, events)),
+        DeviceTokenRoutes(DeviceTokens(database, events, reactor), authenticator),
+        DataStreamRoutes(
+            Intake(router, ledger, reactor, settings.store_timeout), History(database, events)
+        ),
+    ]
+    site = build_site(Api(groups, authenticator), settings, reactor)
+    port = reactor.listenTCP(0, site, interface="127.0.0.1")
+    pool = HTTPConnectionPool(reactor, persistent=False)
+    farm = Farm(
+        database=database,
+        events=events,
+        token_use=token_use,
+        catalogue=catalogue,
+        groups=groups,
+        url=f"http://127.0.0.1:{port.getHost().port}",
+        client=HTTPClient(Agent(reactor, pool=pool)),
+    )
+    for event in (IdentityChanged, ReadingsStored, ReadingChanged, ReadingDeleted):
+        events.subscribe(event, farm.happened.append)
+
+    async def close() -> None:
+        await token_use.stop()
+        await port.stopListening()
+        await site.drain()
+        await pool.closeCachedConnections()
+
+    return farm, close
