@@ -67,7 +67,7 @@ def organizations(values: Sequence[str]) -> str:
 
 def database_url(value: str) -> str:
     """mysql://user:password@host:3306/name or sqlite:///path."""
-    if not value or value.startswith(("mysql://", "sqlite:///")):
+    if not value or value.startswith(("mysql://", "mariadb://", "sqlite:///")):
         return ""
     return "is neither mysql://user:password@host:3306/name nor sqlite:///path"
 
