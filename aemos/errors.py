@@ -86,7 +86,7 @@ class MissingReference(RowRefused):
 
 
 class ConfigurationError(AemosError):
-    """The configuration cannot be used; each line of the text names a key, where it was set, and why."""
+    """The configuration cannot be used; each line of the text names a key, its place, and why."""
 
     code = "configuration"
 

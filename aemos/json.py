@@ -1,8 +1,8 @@
 """JSON as aemos reads and writes it, for every door.
 
-Reading follows JavaScript's parser: NaN, comments and trailing commas are refused, and whatever goes
-wrong (also nesting too deep for the parser) is one error, `MalformedJson`. Writing gives compact
-UTF-8; an `Instant` becomes the ISO text that existing clients expect.
+Reading follows JavaScript's parser: NaN, comments and trailing commas are refused, and whatever
+goes wrong (also nesting too deep for the parser) is one error, `MalformedJson`. Writing gives
+compact UTF-8; an `Instant` becomes the ISO text that existing clients expect.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _any_decoder = msgspec.json.Decoder()
 
 
 def encode(value: Any) -> bytes:
-    """@return: compact UTF-8 JSON; dicts, lists, scalars, msgspec structs and `Instant` are known."""
+    """@return: compact UTF-8 JSON of dicts, lists, scalars, msgspec structs and `Instant`."""
     return _encoder.encode(value)
 
 

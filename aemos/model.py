@@ -35,7 +35,7 @@ class Instant(int):
         return cls((moment - _EPOCH).total_seconds() * 1000)
 
     def iso(self) -> str:
-        """@return: `2026-01-01T00:00:00.000Z`, always three decimals (spec/data-model.md section 1)."""
+        """@return: `2026-01-01T00:00:00.000Z`, always three decimals (spec/data-model.md)."""
         return self.datetime().strftime("%Y-%m-%dT%H:%M:%S.") + f"{self % 1000:03d}Z"
 
     def datetime(self) -> datetime:
@@ -94,7 +94,7 @@ SERVER = Principal(PrincipalKind.SERVER, "server", administrator=True)
 
 
 class Code(enum.Enum):
-    """Why a message was taken or refused: one list for ledger, metrics, errors topic, HTTP and logs.
+    """Why a message was taken or refused: one list for ledger, metrics, topics, HTTP, logs.
 
     The upper-case names up to BROADCAST_ERROR are those of spec/mqtt.md section 5.
     """
@@ -105,7 +105,9 @@ class Code(enum.Enum):
     UNKNOWN_MESSAGE_TYPE = "UNKNOWN_MESSAGE_TYPE"
     ROUTING_ERROR = "ROUTING_ERROR"  # a fault of ours while handling it
     INVALID_DEVICE_UUID = "INVALID_DEVICE_UUID"  # topic, payload and identity disagree, or unknown
-    AUTHENTICATION_FAILED = "AUTHENTICATION_FAILED"  # the payload's token is not valid for the device
+    AUTHENTICATION_FAILED = (
+        "AUTHENTICATION_FAILED"  # the payload's token is not valid for the device
+    )
     INVALID_PAYLOAD = "INVALID_PAYLOAD"  # JSON of the wrong shape
     INVALID_DATA_STREAM = "INVALID_DATA_STREAM"  # a reading that breaks a rule
     TELEMETRY_NOT_FOUND = "TELEMETRY_NOT_FOUND"  # no such variable on this sensor
@@ -151,10 +153,10 @@ class Kind(enum.Enum):
 class Message:
     """One message from any door, before it is judged.
 
-    `subject` is the device uuid or organization id that the topic or path names. `payload` is what was
-    sent, untouched. `topic` is where it goes on to, for the ledger and the errors topic. `qos` 0 means
-    the sender does not wait: beyond a limit such a message is dropped and counted. `result` is filled
-    in by the handler for doors that answer with rows (HTTP).
+    `subject` is the device uuid or organization id that the topic or path names. `payload` is what
+    was sent, untouched. `topic` is where it goes on to, for the ledger and the errors topic. `qos`
+    0 means the sender does not wait: beyond a limit such a message is dropped and counted. `result`
+    is filled in by the handler for doors that answer with rows (HTTP).
     """
 
     kind: Kind

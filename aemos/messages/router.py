@@ -26,17 +26,21 @@ class Router:
     def handle(self, message: Message, done: Done) -> Unit | None:
         """Judge a message: `done(verdict)` at once if nothing is stored, else after the commit.
 
-        @return: the unit that stores it, for a caller that may `withdraw` it; None = there is none (yet).
+        @return: the unit that stores it, for a caller that may `withdraw` it; None = there is none
+            (yet).
         """
         handler = self._handlers.get(message.kind)
         if handler is None:
             kind = message.kind.value
-            self._ledger.refuse(message, Verdict(Code.UNKNOWN_MESSAGE_TYPE, f"{kind} messages are not taken"), done)
+            self._ledger.refuse(
+                message, Verdict(Code.UNKNOWN_MESSAGE_TYPE, f"{kind} messages are not taken"), done
+            )
             return None
         try:
             return handler(message, done)
         except Exception:
-            # Handlers call `done` as their last act, so a failure here means that nobody was told yet.
+            # Handlers call `done` as their last act, so a failure here means that nobody was told
+            # yet.
             self._log.failure("handling of a {kind} message failed", kind=message.kind.value)
             self._ledger.refuse(message, _FAULT, done)
             return None

@@ -1,8 +1,9 @@
-"""Who may publish, subscribe and listen where: one answer for MQTT, realtime and whatever comes next.
+"""Who may publish, subscribe and listen where: one answer for every door.
 
-Rules of the configuration come first (first match wins), then either everything (`acl.mode: open`) or the
-built-in rules of docs/access.rst. A filter is granted only if every topic that it can match is allowed;
-topics that a rule denies inside a wider granted filter are left out on delivery (`may_receive`).
+Rules of the configuration come first (first match wins), then either everything (`acl.mode: open`)
+or the built-in rules of docs/access.rst. A filter is granted only if every topic that it can match
+is allowed; topics that a rule denies inside a wider granted filter are left out on delivery
+(`may_receive`).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class _Rule:
         )
 
     def filter_for(self, principal: Principal, client_id: str) -> str | None:
-        """@return: the topic filter that this rule speaks about for this client; None = it does not apply.
+        """@return: the topic filter that this rule is about for this client; None = not for it.
 
         Names count only when they were authenticated: anonymous clients choose theirs freely, so
         an allowing rule never trusts them (a denying one may still name their client id).
@@ -66,7 +67,9 @@ class _Rule:
         anonymous = principal.kind is PrincipalKind.ANONYMOUS
         if self.user is not None and (anonymous or not self.user.match(principal.name)):
             return None
-        if self.client is not None and ((anonymous and self.grants) or not self.client.match(client_id)):
+        if self.client is not None and (
+            (anonymous and self.grants) or not self.client.match(client_id)
+        ):
             return None
         topic = self.topic
         for mark, name in (("%u", principal.name), ("%c", client_id)):
@@ -81,7 +84,8 @@ class _Rule:
 class Authorization:
     """Answers through a callback: at once whenever memory is enough, after one read otherwise.
 
-    While the database is away, what memory cannot answer waits until it is back: a refusal would be wrong.
+    While the database is away, what memory cannot answer waits until it is back: a refusal would be
+    wrong.
     """
 
     _log = Logger()
@@ -103,9 +107,13 @@ class Authorization:
         self._anonymous = frozenset(int(name) for name in anonymous_rooms if name != "all")
 
     def may_publish(self, principal: Principal, client_id: str, topic: str, done: Decided) -> None:
-        """May this client publish to this topic name? (Topics starting with `$` are the broker's matter.)"""
+        """May this client publish to this topic? (Those with `$` are the broker's matter.)"""
         for rule in self._rules:
-            if rule.publish and (named := rule.filter_for(principal, client_id)) and topics.matches(named, topic):
+            if (
+                rule.publish
+                and (named := rule.filter_for(principal, client_id))
+                and topics.matches(named, topic)
+            ):
                 done(rule.grants)
                 return
         if principal.administrator or self._open:
@@ -123,14 +131,22 @@ class Authorization:
         elif root == "organizations" and tail == "broadcast":
             done(subject.isdigit() and principal.may("device.update", int(subject)))
         elif root == "devices" and tail == "commands":
-            self._in_organization(subject, lambda owner, _kind: principal.may("device.update", owner), done)
+            self._in_organization(
+                subject, lambda owner, _kind: principal.may("device.update", owner), done
+            )
         else:
             done(False)
 
-    def may_subscribe(self, principal: Principal, client_id: str, filter: str, done: Decided) -> None:
+    def may_subscribe(
+        self, principal: Principal, client_id: str, filter: str, done: Decided
+    ) -> None:
         """May this client have everything that this filter can match?"""
         for rule in self._rules:
-            if rule.subscribe and (named := rule.filter_for(principal, client_id)) and topics.covers(named, filter):
+            if (
+                rule.subscribe
+                and (named := rule.filter_for(principal, client_id))
+                and topics.covers(named, filter)
+            ):
                 done(rule.grants)
                 return
         root, _, rest = filter.partition("/")
@@ -150,38 +166,65 @@ class Authorization:
         elif principal.kind is PrincipalKind.SENSOR:
             # A sensor reads the actuators of its organization, not the other sensors.
             self._in_organization(
-                subject, lambda owner, kind: kind is PrincipalKind.DEVICE and owner in principal.permissions, done
+                subject,
+                lambda owner, kind: kind is PrincipalKind.DEVICE and owner in principal.permissions,
+                done,
             )
         else:
-            self._in_organization(subject, lambda owner, kind: principal.may(_viewing(kind), owner), done)
+            self._in_organization(
+                subject, lambda owner, kind: principal.may(_viewing(kind), owner), done
+            )
 
     def may_receive(self, principal: Principal, client_id: str, topic: str) -> bool:
-        """Is this topic, matched by a granted filter, not one that a rule denies? Ask only if `filters_delivery`."""
+        """Is this topic of a granted filter not one that a rule denies?
+
+        Needs to be asked only if `filters_delivery`.
+        """
         for rule in self._rules:
-            if rule.subscribe and (named := rule.filter_for(principal, client_id)) and topics.matches(named, topic):
+            if (
+                rule.subscribe
+                and (named := rule.filter_for(principal, client_id))
+                and topics.matches(named, topic)
+            ):
                 return rule.grants
         return True
 
     def may_join(self, principal: Principal, room: str, done: Decided) -> None:
         """May this client listen to a realtime room (spec/realtime.md section 3)?"""
         if room.startswith("telemetry-") and room[10:].isdigit():
-            self._of_row(identities.organization_of_variable, room[10:], lambda owner: self._hears(principal, owner), done)
+            self._of_row(
+                identities.organization_of_variable,
+                room[10:],
+                lambda owner: self._hears(principal, owner),
+                done,
+            )
         elif room.startswith("device-uuid-"):
-            self._in_organization(room[12:], lambda owner, kind: principal.may(_viewing(kind), owner), done)
+            self._in_organization(
+                room[12:], lambda owner, kind: principal.may(_viewing(kind), owner), done
+            )
         elif room.startswith("device-") and room[7:].isdigit():
             self._of_row(
-                identities.organization_of_device, room[7:], lambda owner: principal.may("device.view", owner), done
+                identities.organization_of_device,
+                room[7:],
+                lambda owner: principal.may("device.view", owner),
+                done,
             )
         else:
-            done(room.isdigit() and principal.kind is PrincipalKind.USER and int(room) == principal.id)
+            done(
+                room.isdigit()
+                and principal.kind is PrincipalKind.USER
+                and int(room) == principal.id
+            )
 
     def _hears(self, principal: Principal, owner: int) -> bool:
         if principal.kind is PrincipalKind.ANONYMOUS:
             return self._anonymous_all or owner in self._anonymous
         return principal.may("sensor.view", owner)
 
-    def _in_organization(self, uuid: str, rule: Callable[[int, PrincipalKind], bool], done: Decided) -> None:
-        def found(identity: Identity | None | StorageUnavailable) -> None:
+    def _in_organization(
+        self, uuid: str, rule: Callable[[int, PrincipalKind], bool], done: Decided
+    ) -> None:
+        def found(identity: Identity | StorageUnavailable | None) -> None:
             if isinstance(identity, Identity) and identity.organization_id is not None:
                 done(rule(identity.organization_id, identity.kind))
             else:
@@ -189,14 +232,24 @@ class Authorization:
 
         self._catalogue.find(uuid, found, patient=True)
 
-    def _of_row(self, owner_of: Callable[..., int | None], row_id: str, rule: Callable[[int], bool], done: Decided) -> None:
+    def _of_row(
+        self,
+        owner_of: Callable[..., int | None],
+        row_id: str,
+        rule: Callable[[int], bool],
+        done: Decided,
+    ) -> None:
         def failed(failure: Failure) -> None:
             failure.trap(StorageUnavailable)
             self._clock.callLater(_ASK_AGAIN, self._of_row, owner_of, row_id, rule, done)
 
         reading: Deferred[int | None] = self._database.read(owner_of, int(row_id))
         reading.addCallbacks(lambda owner: done(owner is not None and rule(owner)), failed)
-        reading.addErrback(lambda failure: self._log.failure("deciding about room of row {row} failed", failure, row=row_id))
+        reading.addErrback(
+            lambda failure: self._log.failure(
+                "deciding about room of row {row} failed", failure, row=row_id
+            )
+        )
 
 
 def _viewing(kind: PrincipalKind) -> str:

@@ -1,4 +1,4 @@
-"""The sensors and devices that the hot path needs, in memory: who they are, their tokens and variables.
+"""The sensors and devices that the hot path needs, in memory, with their tokens and variables.
 
 Filled when first asked for, bounded, dropped by `IdentityChanged`. What is in here keeps logins and
 judging going while the database is away. Tokens are held as SHA-256 digests only.
@@ -91,7 +91,7 @@ class Identity:
         )
 
 
-Found = Callable[[Identity | None | StorageUnavailable], object]
+Found = Callable[[Identity | StorageUnavailable | None], object]
 
 
 class Catalogue:
@@ -99,7 +99,9 @@ class Catalogue:
 
     _log = Logger()
 
-    def __init__(self, database: Database, events: Events, settings: Ingest, clock: IReactorTime) -> None:
+    def __init__(
+        self, database: Database, events: Events, settings: Ingest, clock: IReactorTime
+    ) -> None:
         self._database, self._clock, self._settings = database, clock, settings
         self._events = events
         self._known: dict[str, Identity] = {}
@@ -114,7 +116,7 @@ class Catalogue:
         return len(self._known)
 
     def held(self, uuid: str) -> Identity | None:
-        """@return: the identity if it can be used at once; None = ask `find` (others may be waiting there)."""
+        """@return: the identity if it can be used at once; None = ask `find`, others may wait there."""
         return None if uuid in self._waiting else self._known.get(uuid)
 
     def find(self, uuid: str, found: Found, *, patient: bool = False) -> None:
@@ -141,10 +143,11 @@ class Catalogue:
         self._read(uuid)
 
     def find_again(self, identity: Identity, found: Found) -> bool:
-        """Read an identity anew because something was not found in it, e.g. a variable made by another process.
+        """Read an identity anew because something, e.g. a new variable, was not found in it.
 
         Waits for the database if it is away.
-        @return: False (and `found` is not called) if it was read so recently that the answer stands.
+        @return: False (and `found` is not called) if it was read so recently that the answer
+            stands.
         """
         if self._clock.seconds() - identity.loaded_at < self._settings.negative_expiry:
             return False
@@ -159,7 +162,7 @@ class Catalogue:
         """As `find`, for the identity that holds this token (valid now)."""
         token_digest = digest(token)
 
-        def check(identity: Identity | None | StorageUnavailable) -> None:
+        def check(identity: Identity | StorageUnavailable | None) -> None:
             if isinstance(identity, Identity):
                 now = Instant.of(self._clock.seconds())
                 found(identity if identity.credential_by_digest(token_digest, now) else None)
@@ -171,7 +174,10 @@ class Catalogue:
             self.find(uuid, check)
             return
         unknown_since = self._unknown.get(token_digest)
-        if unknown_since is not None and self._clock.seconds() - unknown_since < self._settings.negative_expiry:
+        if (
+            unknown_since is not None
+            and self._clock.seconds() - unknown_since < self._settings.negative_expiry
+        ):
             found(None)
             return
 
@@ -183,7 +189,9 @@ class Catalogue:
                 self._known.pop(uuid, None)  # what is held does not have this token: outdated
                 self.find(uuid, check)
 
-        reading: Deferred[str | None] = self._database.read(identities.uuid_of_token, token, token_digest)
+        reading: Deferred[str | None] = self._database.read(
+            identities.uuid_of_token, token, token_digest
+        )
         reading.addCallbacks(located, lambda failure: found(self._unavailable(failure)))
         reading.addErrback(lambda failure: self._log.failure("a token look-up failed", failure))
 
@@ -204,7 +212,9 @@ class Catalogue:
             lambda row: self._loaded(uuid, row),
             lambda failure: self._failed(uuid, self._unavailable(failure)),
         )
-        reading.addErrback(lambda failure: self._log.failure("loading identity {uuid} failed", failure, uuid=uuid))
+        reading.addErrback(
+            lambda failure: self._log.failure("loading identity {uuid} failed", failure, uuid=uuid)
+        )
 
     def _loaded(self, uuid: str, row: dict[str, Any] | None) -> None:
         if uuid in self._outdated:
@@ -242,7 +252,7 @@ class Catalogue:
             self._tell(uuid, found, answer)
         del self._waiting[uuid]
 
-    def _tell(self, uuid: str, found: Found, answer: Identity | None | StorageUnavailable) -> None:
+    def _tell(self, uuid: str, found: Found, answer: Identity | StorageUnavailable | None) -> None:
         try:
             found(answer)
         except Exception:
@@ -284,8 +294,8 @@ class Catalogue:
     async def sweep(self) -> None:
         """Look for tokens and memberships that another process changed on a shared database.
 
-        Reads at most 2,000 of the held sensors at a time, round robin, and publishes `IdentityChanged`
-        for those that differ. Errors are logged: the next sweep tries again.
+        Reads at most 2,000 of the held sensors at a time, round robin, and publishes
+        `IdentityChanged` for those that differ. Errors are logged: the next sweep tries again.
         """
         try:
             await self._sweep()
@@ -295,7 +305,9 @@ class Catalogue:
             self._log.failure("looking for changed tokens failed")
 
     async def _sweep(self) -> None:
-        sensors = [identity for identity in self._known.values() if identity.kind is PrincipalKind.SENSOR]
+        sensors = [
+            identity for identity in self._known.values() if identity.kind is PrincipalKind.SENSOR
+        ]
         if self._sweep_at >= len(sensors):
             self._sweep_at = 0
         held = list(islice(sensors, self._sweep_at, self._sweep_at + _SWEEP))
@@ -324,6 +336,7 @@ class Catalogue:
             and (
                 identity.id not in owners
                 or owners[identity.id] != identity.organization_id
-                or tokens.get(identity.id, set()) != {(c.digest, c.expires_at) for c in identity.credentials.values()}
+                or tokens.get(identity.id, set())
+                != {(c.digest, c.expires_at) for c in identity.credentials.values()}
             )
         ]

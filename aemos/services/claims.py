@@ -1,4 +1,4 @@
-"""What a device message claims about its sender, checked against who really sent it (promise P4)."""
+"""What a message claims about its sender, checked against who really sent it (promise P4)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from aemos.services.catalogue import Identity, digest
 
 _OTHER_DEVICE = Verdict(Code.INVALID_DEVICE_UUID, "deviceUuid does not agree with the topic")
 _EXPIRED = Verdict(Code.AUTHENTICATION_FAILED, "the token that this session came with has expired")
-_BAD_TOKEN = Verdict(Code.AUTHENTICATION_FAILED, "the token in the message is not valid for this device")
-_NO_TOKEN = Verdict(Code.AUTHENTICATION_FAILED, "no token in the message, and the sender is not this device")
-_NO_RIGHT = Verdict(Code.NOT_AUTHORIZED, "the user lacks the permission in the device's organization")
+_BAD_TOKEN = Verdict(
+    Code.AUTHENTICATION_FAILED, "the token in the message is not valid for this device"
+)
+_NO_TOKEN = Verdict(
+    Code.AUTHENTICATION_FAILED, "no token in the message, and the sender is not this device"
+)
+_NO_RIGHT = Verdict(
+    Code.NOT_AUTHORIZED, "the user lacks the permission in the device's organization"
+)
 
 
 def refuted(
@@ -17,8 +23,8 @@ def refuted(
 ) -> Verdict | None:
     """Compare payload, topic and principal (spec/mqtt.md section 5, corrected).
 
-    The topic names the device (`identity`). A `token` is optional when the device itself is signed in;
-    when present it must be valid for the device. Anybody else needs it, but for users, who need
+    The topic names the device (`identity`). A `token` is optional when the device itself is signed
+    in; when present it must be valid for the device. Anybody else needs it, but for users, who need
     `permission` in the device's organization.
     @return: why the message is not believed, None = it is.
     """
@@ -30,8 +36,15 @@ def refuted(
     if token is not None:
         if not isinstance(token, str):
             return _BAD_TOKEN
-        return None if identity.credential_by_digest(digest(token), message.received_at) else _BAD_TOKEN
-    if principal.name == identity.uuid and principal.kind in (PrincipalKind.SENSOR, PrincipalKind.DEVICE):
+        return (
+            None
+            if identity.credential_by_digest(digest(token), message.received_at)
+            else _BAD_TOKEN
+        )
+    if principal.name == identity.uuid and principal.kind in (
+        PrincipalKind.SENSOR,
+        PrincipalKind.DEVICE,
+    ):
         return None
     if principal.kind is PrincipalKind.USER:
         owner = identity.organization_id

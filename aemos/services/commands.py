@@ -1,4 +1,4 @@
-"""Judges messages that are passed on and not stored: commands, broadcasts, states and rule results."""
+"""Judges what is passed on and not stored: commands, broadcasts, states, rule results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aemos.services.ledger import Ledger
 
 
 class Command(msgspec.Struct):
-    """`{"command", "parameters"}` for a device; a command is a word or, as the server sends it, an object."""
+    """`{"command", "parameters"}`; a command is a word or, as the server sends it, an object."""
 
     command: str | dict[str, Any]
     parameters: Any = None
@@ -30,7 +30,7 @@ _decode_object = json.decoder(dict[str, Any])
 
 
 class PassedOn:
-    """The router's handlers for what becomes true by reaching its subscribers (spec/mqtt.md section 5.5)."""
+    """Handlers for what becomes true by reaching its subscribers (spec/mqtt.md section 5.5)."""
 
     def __init__(self, catalogue: Catalogue, ledger: Ledger) -> None:
         self._catalogue, self._ledger = catalogue, ledger
@@ -39,9 +39,13 @@ class PassedOn:
         """Accept a well-formed command from a sender that may give one to this device."""
         self._catalogue.find(message.subject, partial(self._command, message, done), patient=True)
 
-    def _command(self, message: Message, done: Done, identity: Identity | None | StorageUnavailable) -> None:
+    def _command(
+        self, message: Message, done: Done, identity: Identity | StorageUnavailable | None
+    ) -> None:
         if not isinstance(identity, Identity):
-            self._ledger.refuse(message, Verdict(Code.INVALID_DEVICE_UUID, "no sensor or device of this uuid"), done)
+            self._ledger.refuse(
+                message, Verdict(Code.INVALID_DEVICE_UUID, "no sensor or device of this uuid"), done
+            )
             return
         try:
             command = _decode_command(message.payload)
@@ -64,10 +68,14 @@ class PassedOn:
         """Accept a JSON object for an organization, from a user with `device.update` there."""
         organization = message.subject
         if not organization.isdigit():
-            self._ledger.refuse(message, Verdict(Code.INVALID_ORG_ID, "the organization id must be a number"), done)
+            self._ledger.refuse(
+                message, Verdict(Code.INVALID_ORG_ID, "the organization id must be a number"), done
+            )
             return
         principal = message.principal
-        trusted = principal.kind is PrincipalKind.SERVER or principal.may("device.update", int(organization))
+        trusted = principal.kind is PrincipalKind.SERVER or principal.may(
+            "device.update", int(organization)
+        )
         self._object(message, done, Code.BROADCAST_ERROR, trusted)
 
     def state(self, message: Message, done: Done) -> None:
@@ -89,4 +97,6 @@ class PassedOn:
             if trusted:
                 done(ACCEPTED)
             else:
-                self._ledger.refuse(message, Verdict(Code.NOT_AUTHORIZED, "device.update is not held there"), done)
+                self._ledger.refuse(
+                    message, Verdict(Code.NOT_AUTHORIZED, "device.update is not held there"), done
+                )

@@ -1,4 +1,4 @@
-"""Signs MQTT clients in: device tokens, and clients without credentials where that is switched on."""
+"""Signs MQTT clients in: by device token, or without where that is switched on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ _MAX_NAME = 128  # a uuid has 36; longer names cannot be known and are not looke
 
 
 class DeviceLogin:
-    """CONNECT authentication as spec/mqtt.md section 3, corrected: no back door, no `NODE_ENV` exception."""
+    """CONNECT authentication as in spec/mqtt.md section 3, without its back doors."""
 
     def __init__(
-        self, catalogue: Catalogue, settings: Mqtt, clock: IReactorTime, used: Callable[[Identity, Credential], object]
+        self,
+        catalogue: Catalogue,
+        settings: Mqtt,
+        clock: IReactorTime,
+        used: Callable[[Identity, Credential], object],
     ) -> None:
         """@param used: told about each successful sign-in, to keep `lastUsed`."""
         self._catalogue, self._settings, self._clock, self._used = catalogue, settings, clock, used
@@ -28,14 +32,18 @@ class DeviceLogin:
     def authenticate(self, username: str | None, password: bytes | None, done: LoginDone) -> None:
         """Call `done` with the principal, or with why not.
 
-        `Unauthenticated` is the same for an unknown name and a wrong token; its text is for the log.
-        `StorageUnavailable` means that nobody can tell just now.
+        `Unauthenticated` is the same for an unknown name and a wrong token; its text is for the
+        log. `StorageUnavailable` means that nobody can tell just now.
         """
         if not self._settings.auth_enabled:
             done(ANONYMOUS)
             return
         if not username or not password:
-            done(ANONYMOUS if self._settings.allow_unauthenticated else Unauthenticated("no credentials given"))
+            done(
+                ANONYMOUS
+                if self._settings.allow_unauthenticated
+                else Unauthenticated("no credentials given")
+            )
             return
         if not self._settings.token_auth:
             done(Unauthenticated("device tokens are switched off (mqtt.token_auth)"))
@@ -45,35 +53,44 @@ class DeviceLogin:
             return
         token = password
 
-        def found(identity: Identity | None | StorageUnavailable) -> None:
+        def found(identity: Identity | StorageUnavailable | None) -> None:
             if isinstance(identity, StorageUnavailable):
                 done(identity)
-            elif isinstance(identity, Identity) and (credential := self._credential(identity, token)):
+            elif isinstance(identity, Identity) and (
+                credential := self._credential(identity, token)
+            ):
                 self._used(identity, credential)
                 done(identity.principal(credential))
             # A token that another process made a moment ago is not in what is held.
-            elif not isinstance(identity, Identity) or not self._catalogue.find_again(identity, found_again):
+            elif not isinstance(identity, Identity) or not self._catalogue.find_again(
+                identity, found_again
+            ):
                 done(Unauthenticated("unknown name or wrong token"))
 
-        def found_again(identity: Identity | None | StorageUnavailable) -> None:
+        def found_again(identity: Identity | StorageUnavailable | None) -> None:
             if isinstance(identity, Identity) and (credential := self._credential(identity, token)):
                 self._used(identity, credential)
                 done(identity.principal(credential))
             else:
-                done(identity if isinstance(identity, StorageUnavailable) else Unauthenticated("unknown name or wrong token"))
+                done(
+                    identity
+                    if isinstance(identity, StorageUnavailable)
+                    else Unauthenticated("unknown name or wrong token")
+                )
 
         self._catalogue.find(username, found)
 
     def refresh(self, principal: Principal, done: LoginDone) -> None:
         """Call `done` with the principal as its rights are now, or with why its sessions must end.
 
-        Waits for the database if need be: a revocation must not be forgotten because it met an outage.
+        Waits for the database if need be: a revocation must not be forgotten because it met an
+        outage.
         """
         if principal.kind not in (PrincipalKind.SENSOR, PrincipalKind.DEVICE):
             done(principal)
             return
 
-        def found(identity: Identity | None | StorageUnavailable) -> None:
+        def found(identity: Identity | StorageUnavailable | None) -> None:
             now = Instant.of(self._clock.seconds())
             credential = None
             if isinstance(identity, Identity):

@@ -93,7 +93,7 @@ class Events:
         self._handlers[event].append(handler)
 
     def publish(self, event: object) -> None:
-        """Call the handlers in order of subscription; one that fails is logged and stops no other."""
+        """Call the handlers in their order; one that fails is logged and stops no other."""
         for handler in self._handlers.get(type(event), ()):
             try:
                 handler(event)

@@ -52,7 +52,7 @@ class Ledger:
         done(verdict)
 
     def note(self, message: Message, verdict: Verdict) -> None:
-        """Note what became of a message that the sender was, or will be, answered about elsewhere."""
+        """Note what became of a message whose sender is answered elsewhere."""
         self.refuse(message, verdict, _ignore)
 
     def _below_rate(self, owner: str, second: int) -> bool:

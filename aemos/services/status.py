@@ -1,4 +1,4 @@
-"""Takes status reports in: `{"status", "timestamp", "metadata"}` of a sensor or device (spec/mqtt.md 5.4)."""
+"""Takes status reports of sensors and devices in (spec/mqtt.md section 5.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aemos.services.catalogue import Catalogue, Identity
 from aemos.services.claims import refuted
 from aemos.services.events import Events, StatusStored
 from aemos.services.ledger import Ledger
-from aemos.storage.status import STATUS, StatusReport
+from aemos.storage.status import STATUS_REPORTS, StatusReport
 from aemos.storage.writer import Unit, Writer
 
 _MAX_STATUS = 50  # characters, device_status.status
@@ -38,16 +38,27 @@ _decode = json.decoder(Report)
 class StatusIngest:
     """The router's handler for status messages."""
 
-    def __init__(self, catalogue: Catalogue, writer: Writer, events: Events, ledger: Ledger) -> None:
-        self._catalogue, self._writer, self._events, self._ledger = catalogue, writer, events, ledger
+    def __init__(
+        self, catalogue: Catalogue, writer: Writer, events: Events, ledger: Ledger
+    ) -> None:
+        self._catalogue, self._writer, self._events, self._ledger = (
+            catalogue,
+            writer,
+            events,
+            ledger,
+        )
 
     def handle(self, message: Message, done: Done) -> None:
         """Judge and store one report; `done` after the commit."""
         self._catalogue.find(message.subject, partial(self._found, message, done), patient=True)
 
-    def _found(self, message: Message, done: Done, identity: Identity | None | StorageUnavailable) -> None:
+    def _found(
+        self, message: Message, done: Done, identity: Identity | StorageUnavailable | None
+    ) -> None:
         if not isinstance(identity, Identity):
-            self._ledger.refuse(message, Verdict(Code.INVALID_DEVICE_UUID, "no sensor or device of this uuid"), done)
+            self._ledger.refuse(
+                message, Verdict(Code.INVALID_DEVICE_UUID, "no sensor or device of this uuid"), done
+            )
             return
         try:
             report = _decode(message.payload)
@@ -69,23 +80,32 @@ class StatusIngest:
         stored = StatusReport(
             uuid=identity.uuid,
             status=report.status,
+            at=_time(report.timestamp, message.received_at),
             metadata=report.metadata,
-            reported_at=_time(report.timestamp, message.received_at),
-            received_at=message.received_at,
         )
         self._writer.submit(
-            Unit(((STATUS, [stored]),), partial(self._committed, message, identity, stored, done))
+            Unit(
+                ((STATUS_REPORTS, [stored]),),
+                partial(self._committed, message, identity, stored, done),
+            )
         )
 
     def _committed(
-        self, message: Message, identity: Identity, report: StatusReport, done: Done, error: RowRefused | None
+        self,
+        message: Message,
+        identity: Identity,
+        report: StatusReport,
+        done: Done,
+        error: RowRefused | None,
     ) -> None:
         if error is not None:
             self._ledger.refuse(message, Verdict(Code.DEVICE_STATUS_ERROR, str(error)), done)
             return
         done(ACCEPTED)
         self._events.publish(
-            StatusStored(identity.uuid, identity.organization_id, report.status, report.metadata, report.received_at)
+            StatusStored(
+                identity.uuid, identity.organization_id, report.status, report.metadata, report.at
+            )
         )
 
 

@@ -1,4 +1,4 @@
-"""Takes readings in: decodes, checks and stores data-stream messages (spec/mqtt.md sections 5.1 to 5.3).
+"""Takes readings in: decodes, checks and stores data streams (spec/mqtt.md 5.1 to 5.3).
 
 This is the hot path: no Deferred, coroutine or thread hand-over per message.
 """
@@ -64,8 +64,15 @@ _decode = json.decoder(DataStream)
 class ReadingIngest:
     """The router's handler for data streams, whatever door they come by."""
 
-    def __init__(self, catalogue: Catalogue, writer: Writer, events: Events, ledger: Ledger, settings: Ingest) -> None:
-        self._catalogue, self._writer, self._events, self._ledger = catalogue, writer, events, ledger
+    def __init__(
+        self, catalogue: Catalogue, writer: Writer, events: Events, ledger: Ledger, settings: Ingest
+    ) -> None:
+        self._catalogue, self._writer, self._events, self._ledger = (
+            catalogue,
+            writer,
+            events,
+            ledger,
+        )
         self._max_items = settings.max_items
 
     def handle(self, message: Message, done: Done) -> Unit | None:
@@ -84,7 +91,9 @@ class ReadingIngest:
         self._catalogue.find(message.subject, partial(self._found, message, done), patient=True)
         return None
 
-    def _found(self, message: Message, done: Done, identity: Identity | None | StorageUnavailable) -> None:
+    def _found(
+        self, message: Message, done: Done, identity: Identity | StorageUnavailable | None
+    ) -> None:
         if isinstance(identity, Identity):
             self._judge(message, done, identity)
         else:
@@ -125,7 +134,9 @@ class ReadingIngest:
         if not readings:  # an empty batch: success, nothing done (spec/mqtt.md section 5.2)
             done(ACCEPTED)
             return None
-        unit = Unit(((READINGS, readings),), partial(self._committed, message, identity, readings, done))
+        unit = Unit(
+            ((READINGS, readings),), partial(self._committed, message, identity, readings, done)
+        )
         self._writer.submit(unit)
         return unit
 
@@ -144,7 +155,12 @@ class ReadingIngest:
         return readings
 
     def _committed(
-        self, message: Message, identity: Identity, readings: list[Reading], done: Done, error: RowRefused | None
+        self,
+        message: Message,
+        identity: Identity,
+        readings: list[Reading],
+        done: Done,
+        error: RowRefused | None,
     ) -> None:
         if error is not None:
             self._ledger.refuse(message, Verdict(Code.DATA_STREAM_ERROR, str(error)), done)
@@ -154,7 +170,9 @@ class ReadingIngest:
             return
         done(ACCEPTED)
         self._events.publish(
-            ReadingsStored(identity.id, identity.uuid, identity.organization_id, readings, message.door)
+            ReadingsStored(
+                identity.id, identity.uuid, identity.organization_id, readings, message.door
+            )
         )
 
 
@@ -162,7 +180,9 @@ class _UnknownVariable(BadRequest):
     """The sensor has no such variable, as far as the catalogue knows."""
 
 
-def _reading(item: Item, body: DataStream, identity: Identity, received_at: Instant, index: int) -> Reading:
+def _reading(
+    item: Item, body: DataStream, identity: Identity, received_at: Instant, index: int
+) -> Reading:
     """@raise BadRequest: the item breaks a rule; the text names the field."""
     value = item.value
     if value is None or value == "":
@@ -178,15 +198,24 @@ def _reading(item: Item, body: DataStream, identity: Identity, received_at: Inst
     key = None
     if sent_at is not None or item.messageId is not None or body.messageId is not None:
         key = _key(item, body, index, sent_at, received_at, value)
-    urgent = item.urgent is True or (item.thresholds is not None and _beyond(value, item.thresholds))
+    urgent = item.urgent is True or (
+        item.thresholds is not None and _beyond(value, item.thresholds)
+    )
     at = received_at if sent_at is None else sent_at
-    return Reading(value, variable.id, variable.name, at, key, urgent, item.skipRuleChainTrigger is not True)
+    return Reading(
+        value, variable.id, variable.name, at, key, urgent, item.skipRuleChainTrigger is not True
+    )
 
 
 def _key(
-    item: Item, body: DataStream, index: int, sent_at: Instant | None, received_at: Instant, value: str
+    item: Item,
+    body: DataStream,
+    index: int,
+    sent_at: Instant | None,
+    received_at: Instant,
+    value: str,
 ) -> bytes | None:
-    """What recognises a repeat (docs/devices.rst, repeats): its message id, else its own plausible time."""
+    """What recognises a repeat: its message id, else its own plausible time."""
     if isinstance(item.messageId, (str, int)):
         name = f"i{item.messageId}"
     elif isinstance(body.messageId, (str, int)):
@@ -195,14 +224,22 @@ def _key(
         name = f"t{int(sent_at)}"
     else:
         return None
-    return hashlib.blake2b(f"{name}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(
+        f"{name}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
 
 
 def _variable(item: Item, identity: Identity) -> Variable:
     """Find by id, then by name (spec/mqtt.md section 5.1)."""
     wanted, name = item.telemetryDataId, item.variableName
     if wanted is not None:
-        number = wanted if isinstance(wanted, int) else int(wanted) if wanted.isascii() and wanted.isdigit() else -1
+        number = (
+            wanted
+            if isinstance(wanted, int)
+            else int(wanted)
+            if wanted.isascii() and wanted.isdigit()
+            else -1
+        )
         found = identity.variables.get(number)
         if found is not None:
             return found
@@ -217,7 +254,7 @@ def _variable(item: Item, identity: Identity) -> Variable:
 
 
 def _event_time(item: Item) -> Instant | None:
-    """The reading's own time, if it gives a usable one: ISO text, or epoch seconds or milliseconds."""
+    """The reading's own time if usable: ISO text, epoch seconds or milliseconds."""
     for given in (item.recievedAt, item.timestamp, item.ts):
         if given is None:
             continue
@@ -242,8 +279,6 @@ def _beyond(value: str, thresholds: Any) -> bool:
         return False
     number = float(match.group())
     low, high = thresholds.get("min"), thresholds.get("max")
-    return (_is_number(low) and number < low) or (_is_number(high) and number > high)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    below = isinstance(low, (int, float)) and not isinstance(low, bool) and number < low
+    above = isinstance(high, (int, float)) and not isinstance(high, bool) and number > high
+    return below or above

@@ -1,4 +1,4 @@
-"""Reads what is known about the sensors and devices that may sign in: tokens, variables, organization."""
+"""Reads who may sign in: sensors and devices with tokens, variables and organization."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _DEVICE_ORGANIZATION = (
 def load(tx: Transaction, uuid: str) -> dict[str, Any] | None:
     """Everything about one uuid: a sensor's if there is one, else a device's.
 
-    @return: `{"kind": "sensor"|"device", "id", "uuid", "name", "organizationId", "tokens": [{"id", "digest" |
-        "token", "expiresAt"}], "variables": [{"id", "variableName", "datatype"}]}`; active tokens only.
+    @return: `{"kind": "sensor"|"device", "id", "uuid", "name", "organizationId", "tokens": [{"id",
+        "digest" | "token", "expiresAt"}], "variables": [{"id", "variableName", "datatype"}]}`;
+        active tokens only.
     """
     row = _exact(
         tx.all(
-            f"SELECT s.id, s.uuid, s.name, {_SENSOR_ORGANIZATION} AS organizationId"  # noqa: S608 - constants only
+            f"SELECT s.id, s.uuid, s.name, {_SENSOR_ORGANIZATION} AS organizationId"
             " FROM Sensor s WHERE s.uuid = %s ORDER BY s.id",
             (uuid,),
         ),
@@ -34,15 +35,19 @@ def load(tx: Transaction, uuid: str) -> dict[str, Any] | None:
     )
     if row is not None:
         tokens = tx.all(
-            "SELECT id, token, expiresAt FROM DeviceToken WHERE sensorId = %s AND status = 'active'", (row["id"],)
+            "SELECT id, token, expiresAt FROM DeviceToken"
+            " WHERE sensorId = %s AND status = 'active'",
+            (row["id"],),
         )
         variables = tx.all(
-            "SELECT id, variableName, datatype FROM TelemetryData WHERE sensorId = %s ORDER BY id DESC", (row["id"],)
+            "SELECT id, variableName, datatype FROM TelemetryData"
+            " WHERE sensorId = %s ORDER BY id DESC",
+            (row["id"],),
         )
         return {**row, "kind": "sensor", "tokens": tokens, "variables": variables}
     row = _exact(
         tx.all(
-            f"SELECT d.id, d.uuid, d.name, {_DEVICE_ORGANIZATION} AS organizationId"  # noqa: S608 - constants only
+            f"SELECT d.id, d.uuid, d.name, {_DEVICE_ORGANIZATION} AS organizationId"
             " FROM Device d WHERE d.uuid = %s ORDER BY d.id",
             (uuid,),
         ),
@@ -51,7 +56,8 @@ def load(tx: Transaction, uuid: str) -> dict[str, Any] | None:
     if row is None:
         return None
     tokens = tx.all(
-        "SELECT id, digest, expires_at AS expiresAt FROM device_credential WHERE device_id = %s AND status = 'active'",
+        "SELECT id, digest, expires_at AS expiresAt FROM device_credential"
+        " WHERE device_id = %s AND status = 'active'",
         (row["id"],),
     )
     return {**row, "kind": "device", "tokens": tokens, "variables": []}
@@ -81,7 +87,8 @@ def active_tokens(tx: Transaction, sensor_ids: Sequence[int]) -> list[dict[str, 
         return []
     places = ", ".join(["%s"] * len(sensor_ids))
     return tx.all(
-        f"SELECT sensorId, token, expiresAt FROM DeviceToken WHERE status = 'active' AND sensorId IN ({places})",  # noqa: S608
+        "SELECT sensorId, token, expiresAt FROM DeviceToken"
+        f" WHERE status = 'active' AND sensorId IN ({places})",
         tuple(sensor_ids),
     )
 
@@ -92,24 +99,26 @@ def organizations_of_sensors(tx: Transaction, sensor_ids: Sequence[int]) -> dict
         return {}
     places = ", ".join(["%s"] * len(sensor_ids))
     rows = tx.all(
-        f"SELECT s.id, {_SENSOR_ORGANIZATION} AS organizationId FROM Sensor s WHERE s.id IN ({places})",  # noqa: S608
+        f"SELECT s.id, {_SENSOR_ORGANIZATION} AS organizationId FROM Sensor s"
+        f" WHERE s.id IN ({places})",
         tuple(sensor_ids),
     )
     return {row["id"]: row["organizationId"] for row in rows}
 
 
 def organization_of_variable(tx: Transaction, telemetry_id: int) -> int | None:
-    """@return: the organization that owns a `TelemetryData` row; None if it or its owner is unknown."""
+    """@return: the organization that owns a `TelemetryData` row, if it has one."""
     found = tx.value(
-        f"SELECT {_SENSOR_ORGANIZATION} FROM TelemetryData t JOIN Sensor s ON s.id = t.sensorId WHERE t.id = %s",  # noqa: S608
+        f"SELECT {_SENSOR_ORGANIZATION}"
+        " FROM TelemetryData t JOIN Sensor s ON s.id = t.sensorId WHERE t.id = %s",
         (telemetry_id,),
     )
     return None if found is None else int(found)
 
 
 def organization_of_device(tx: Transaction, device_id: int) -> int | None:
-    """@return: the organization that owns a `Device` row; None if it or its owner is unknown."""
-    found = tx.value(f"SELECT {_DEVICE_ORGANIZATION} FROM Device d WHERE d.id = %s", (device_id,))  # noqa: S608
+    """@return: the organization that owns a `Device` row, if it has one."""
+    found = tx.value(f"SELECT {_DEVICE_ORGANIZATION} FROM Device d WHERE d.id = %s", (device_id,))
     return None if found is None else int(found)
 
 

@@ -1,0 +1,449 @@
+"""A data-stream message from any door: judged, stored, answered after the commit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from aemos.config.schema import Ingest
+from aemos.messages.router import Router
+from aemos.model import ANONYMOUS, Code, Instant, Kind, Message, Principal, PrincipalKind, Verdict
+from aemos.services.catalogue import Catalogue
+from aemos.services.commands import PassedOn
+from aemos.services.events import (
+    Events,
+    IdentityChanged,
+    MessageRefused,
+    ReadingsStored,
+    StatusStored,
+)
+from aemos.services.ledger import Ledger
+from aemos.services.status import StatusIngest
+from aemos.services.telemetry import ReadingIngest
+from aemos.storage.database import Database
+from aemos.storage.transaction import Transaction
+
+TOKEN = "a" * 64
+NOW = Instant.parse("2026-11-24T10:00:00.123Z")
+
+
+def plant(tx: Transaction) -> dict[str, int]:
+    """One organization with a sensor of two variables and a token, and a second, bare sensor."""
+    organization = tx.insert("Organization", {"name": "Farm", "status": "active"})
+    area = tx.insert(
+        "Area",
+        {"name": "Field", "organizationId": organization, "uuid": "area-1", "status": "active"},
+    )
+    sensor = tx.insert("Sensor", {"name": "S1", "uuid": "sensor-1", "status": "active"})
+    other = tx.insert("Sensor", {"name": "S2", "uuid": "sensor-2", "status": "active"})
+    tx.insert("AreaSensor", {"areaId": area, "sensorId": sensor})
+    temperature = tx.insert(
+        "TelemetryData", {"variableName": "temperature", "datatype": "float", "sensorId": sensor}
+    )
+    humidity = tx.insert(
+        "TelemetryData", {"variableName": "humidity", "datatype": "float", "sensorId": sensor}
+    )
+    foreign = tx.insert(
+        "TelemetryData", {"variableName": "ph", "datatype": "float", "sensorId": other}
+    )
+    tx.insert("DeviceToken", {"token": TOKEN, "sensorId": sensor, "status": "active"})
+    tx.insert("DeviceToken", {"token": "b" * 64, "sensorId": other, "status": "active"})
+    return {
+        "organization": organization,
+        "sensor": sensor,
+        "temperature": temperature,
+        "humidity": humidity,
+        "foreign": foreign,
+    }
+
+
+class Bench:
+    """The rooms from router to writer over a real database."""
+
+    def __init__(self, database: Database, ids: dict[str, int]) -> None:
+        self.database, self.ids = database, ids
+        self.events = Events()
+        self.published: list[object] = []
+        settings = Ingest()
+        writer = self.database.writer
+        self.catalogue = Catalogue(self.database, self.events, settings, reactor)
+        self.ledger = Ledger(writer, self.events, settings)
+        passed_on = PassedOn(self.catalogue, self.ledger)
+        self.router = Router(
+            {
+                Kind.DATASTREAM: ReadingIngest(
+                    self.catalogue, writer, self.events, self.ledger, settings
+                ).handle,
+                Kind.STATUS: StatusIngest(self.catalogue, writer, self.events, self.ledger).handle,
+                Kind.COMMAND: passed_on.command,
+                Kind.BROADCAST: passed_on.broadcast,
+            },
+            self.ledger,
+        )
+        for event in (ReadingsStored, MessageRefused, StatusStored):
+            self.events.subscribe(event, self.published.append)
+        self.sensor = Principal(
+            PrincipalKind.SENSOR,
+            "sensor-1",
+            self.ids["sensor"],
+            {self.ids["organization"]: frozenset()},
+        )
+
+    def send(
+        self,
+        body: Any,
+        *,
+        kind: Kind = Kind.DATASTREAM,
+        principal: Principal | None = None,
+        subject: str = "sensor-1",
+        qos: int = 1,
+    ) -> tuple[Message, Deferred[Verdict]]:
+        payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+        message = Message(
+            kind,
+            principal or self.sensor,
+            subject,
+            payload,
+            NOW,
+            "mqtt",
+            f"devices/{subject}/x",
+            qos,
+        )
+        answered: Deferred[Verdict] = Deferred()
+        self.router.handle(message, answered.callback)
+        return message, answered
+
+    async def verdict(self, body: Any, **how: Any) -> Verdict:
+        return await self.send(body, **how)[1]
+
+    async def code(self, body: Any, **how: Any) -> Code:
+        return (await self.verdict(body, **how)).code
+
+    async def rows(self) -> list[tuple[str, int, str]]:
+        stored = await self.database.read(
+            lambda tx: tx.all(
+                "SELECT value, telemetryDataId, recievedAt FROM DataStream ORDER BY id"
+            )
+        )
+        return [(row["value"], row["telemetryDataId"], row["recievedAt"].iso()) for row in stored]
+
+
+@pytest.fixture
+def bench(database: Database) -> Bench:
+    ids = pytest_twisted.blockon(database.transact(plant))
+    return Bench(database, ids)
+
+
+async def test_a_reading_named_by_id_is_stored_before_it_is_accepted(bench: Bench) -> None:
+    message, answered = bench.send(
+        {"value": "25.6", "telemetryDataId": bench.ids["temperature"], "token": TOKEN}
+    )
+    assert (await answered).code is Code.ACCEPTED
+    assert await bench.rows() == [("25.6", bench.ids["temperature"], NOW.iso())]
+    (reading,) = message.result
+    assert reading.id > 0
+    (event,) = bench.published
+    assert isinstance(event, ReadingsStored)
+    assert (event.sensor_uuid, event.organization_id) == ("sensor-1", bench.ids["organization"])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (False, "false"),
+        (True, "true"),
+        (25.0, "25"),
+        (25.6, "25.6"),
+        ("x" * 50, "x" * 50),
+        (-1e-7, "-1e-7"),
+    ],
+)
+async def test_any_json_scalar_is_stored_as_javascript_writes_it(
+    bench: Bench, value: Any, text: str
+) -> None:
+    assert await bench.code({"value": value, "variableName": "humidity"}) is Code.ACCEPTED
+    assert [row[0] for row in await bench.rows()] == [text]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"25.6", Code.INVALID_PAYLOAD),
+        (b"not json", Code.VALIDATION_ERROR),
+        (b'{"value":NaN,"variableName":"humidity"}', Code.VALIDATION_ERROR),
+        (b"\xff\xfe", Code.VALIDATION_ERROR),
+        (b"", Code.VALIDATION_ERROR),
+        (b'{"value":' * 2000 + b"1" + b"}" * 2000, Code.INVALID_DATA_STREAM),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", Code.VALIDATION_ERROR),
+        (b"[]", Code.INVALID_PAYLOAD),
+        ({"variableName": "humidity"}, Code.INVALID_DATA_STREAM),
+        ({"value": None, "variableName": "humidity"}, Code.INVALID_DATA_STREAM),
+        ({"value": "", "variableName": "humidity"}, Code.INVALID_DATA_STREAM),
+        ({"value": "x" * 51, "variableName": "humidity"}, Code.INVALID_DATA_STREAM),
+        ({"value": {}, "variableName": "humidity"}, Code.INVALID_DATA_STREAM),
+        ({"value": 1}, Code.INVALID_DATA_STREAM),
+        ({"value": 1, "variableName": "nope"}, Code.TELEMETRY_NOT_FOUND),
+        ({"value": 1, "telemetryDataId": 99999}, Code.TELEMETRY_NOT_FOUND),
+        (
+            {"value": 1, "variableName": "humidity", "deviceUuid": "sensor-2"},
+            Code.INVALID_DEVICE_UUID,
+        ),
+        ({"value": 1, "variableName": "humidity", "token": "b" * 64}, Code.AUTHENTICATION_FAILED),
+        ({"value": 1, "variableName": "humidity", "token": 7}, Code.AUTHENTICATION_FAILED),
+        (
+            {"dataStreams": [{"value": 1, "variableName": "humidity"}, {"value": 2}]},
+            Code.INVALID_DATA_STREAM,
+        ),
+        (
+            {"dataStreams": [{"value": 1, "variableName": "humidity"}] * 1001},
+            Code.INVALID_DATA_STREAM,
+        ),
+    ],
+)
+async def test_what_breaks_a_rule_is_refused_with_its_code_and_stores_nothing(
+    bench: Bench, body: Any, code: Code
+) -> None:
+    verdict = await bench.verdict(body)
+    assert verdict.code is code
+    assert verdict.reason
+    assert await bench.rows() == []
+    assert bench.ledger.refused[code] == 1
+    (event,) = bench.published
+    assert isinstance(event, MessageRefused)
+
+
+async def test_the_variable_of_another_sensor_is_not_found(bench: Bench) -> None:
+    code = await bench.code({"value": 1, "telemetryDataId": bench.ids["foreign"]})
+    assert code is Code.TELEMETRY_NOT_FOUND
+
+
+async def test_an_unknown_id_falls_back_to_the_name(bench: Bench) -> None:
+    assert (
+        await bench.code({"value": 1, "telemetryDataId": 99999, "variableName": "humidity"})
+        is Code.ACCEPTED
+    )
+    assert [row[1] for row in await bench.rows()] == [bench.ids["humidity"]]
+
+
+async def test_a_batch_is_stored_as_a_whole_in_order(bench: Bench) -> None:
+    items = [
+        {
+            "telemetryDataId": bench.ids["temperature"],
+            "value": "1",
+            "recievedAt": "2026-01-01T00:00:00Z",
+        },
+        {"variableName": "humidity", "value": 2},
+    ]
+    assert await bench.code({"dataStreams": items}) is Code.ACCEPTED
+    assert await bench.rows() == [
+        ("1", bench.ids["temperature"], "2026-01-01T00:00:00.000Z"),
+        ("2", bench.ids["humidity"], NOW.iso()),
+    ]
+
+
+async def test_an_empty_batch_is_accepted_and_stores_nothing(bench: Bench) -> None:
+    assert await bench.code({"dataStreams": []}) is Code.ACCEPTED
+    assert await bench.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("2026-01-01T01:00:00+01:00", "2026-01-01T00:00:00.000Z"),
+        (1767225600000, "2026-01-01T00:00:00.000Z"),
+        (1767225600, "2026-01-01T00:00:00.000Z"),
+        ("rubbish", NOW.iso()),
+        (10**30, NOW.iso()),
+        (True, NOW.iso()),
+    ],
+)
+async def test_the_event_time_is_taken_when_usable_else_now(
+    bench: Bench, given: Any, stored: str
+) -> None:
+    assert (
+        await bench.code({"value": 1, "variableName": "humidity", "recievedAt": given})
+        is Code.ACCEPTED
+    )
+    assert [row[2] for row in await bench.rows()] == [stored]
+
+
+async def test_a_repeat_is_acknowledged_and_not_stored_again(bench: Bench) -> None:
+    body = {"value": 1, "variableName": "humidity", "recievedAt": "2026-11-24T09:59:59Z"}
+    assert [await bench.code(body), await bench.code(body)] == [Code.ACCEPTED, Code.DUPLICATE]
+    marked = {"value": 1, "variableName": "humidity", "messageId": "m-1"}
+    assert [await bench.code(marked), await bench.code(marked)] == [Code.ACCEPTED, Code.DUPLICATE]
+    assert len(await bench.rows()) == 2
+    assert bench.ledger.refused[Code.DUPLICATE] == 2
+
+
+@pytest.mark.parametrize("time", [None, "1970-01-01T00:00:09Z", "2027-11-24T00:00:00Z"])
+async def test_readings_without_a_trustworthy_time_are_never_merged(
+    bench: Bench, time: str | None
+) -> None:
+    body = {"value": 1, "variableName": "humidity", "recievedAt": time}
+    assert [await bench.code(body), await bench.code(body)] == [Code.ACCEPTED, Code.ACCEPTED]
+    assert len(await bench.rows()) == 2
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "urgent"),
+    [
+        ({"min": 20, "max": 30}, False),
+        ({"max": 25}, True),
+        ({"min": 26}, True),
+        ("high", False),
+        ({"min": "26"}, False),
+    ],
+)
+async def test_thresholds_decide_the_priority(bench: Bench, thresholds: Any, urgent: bool) -> None:
+    message, answered = bench.send(
+        {"value": "25.6C", "variableName": "humidity", "thresholds": thresholds}
+    )
+    await answered
+    assert [reading.urgent for reading in message.result] == [urgent]
+
+
+async def test_an_anonymous_sender_needs_the_token_of_the_device(bench: Bench) -> None:
+    body = {"value": 1, "variableName": "humidity"}
+    assert await bench.code(body, principal=ANONYMOUS) is Code.AUTHENTICATION_FAILED
+    assert await bench.code({**body, "token": TOKEN}, principal=ANONYMOUS) is Code.ACCEPTED
+    assert await bench.code({**body, "accessToken": TOKEN}, principal=ANONYMOUS) is Code.ACCEPTED
+
+
+async def test_a_user_needs_the_permission_in_the_sensors_organization(bench: Bench) -> None:
+    body = {"value": 1, "variableName": "humidity"}
+    here, elsewhere = (
+        Principal(PrincipalKind.USER, "u@x", 1, {organization: frozenset({"sensor.update"})})
+        for organization in (bench.ids["organization"], bench.ids["organization"] + 1)
+    )
+    assert await bench.code(body, principal=here) is Code.ACCEPTED
+    assert await bench.code(body, principal=elsewhere) is Code.NOT_AUTHORIZED
+
+
+async def test_a_revoked_token_stops_counting_at_once(bench: Bench) -> None:
+    body = {"value": 1, "variableName": "humidity", "token": TOKEN}
+    assert await bench.code(body) is Code.ACCEPTED
+    await bench.database.transact(
+        lambda tx: tx.execute("UPDATE DeviceToken SET status = 'revoked'")
+    )
+    bench.events.publish(IdentityChanged("sensor-1"))
+    assert await bench.code(body) is Code.AUTHENTICATION_FAILED
+
+
+async def test_a_new_variable_is_found_after_its_announcement(bench: Bench) -> None:
+    body = {"value": 1, "variableName": "ec"}
+    assert await bench.code(body) is Code.TELEMETRY_NOT_FOUND
+    await bench.database.transact(
+        lambda tx: tx.insert(
+            "TelemetryData",
+            {"variableName": "ec", "datatype": "float", "sensorId": bench.ids["sensor"]},
+        )
+    )
+    bench.events.publish(IdentityChanged("sensor-1"))
+    assert await bench.code(body) is Code.ACCEPTED
+
+
+async def test_messages_of_a_sensor_keep_their_order_while_it_is_read(bench: Bench) -> None:
+    answered = [bench.send({"value": n, "variableName": "humidity"})[1] for n in range(5)]
+    bench.events.publish(IdentityChanged("sensor-1"))
+    answered += [bench.send({"value": n, "variableName": "humidity"})[1] for n in range(5, 10)]
+    for one in answered:
+        await one
+    assert [row[0] for row in await bench.rows()] == [str(n) for n in range(10)]
+
+
+async def test_an_unknown_sensor_is_refused(bench: Bench) -> None:
+    assert (
+        await bench.code({"value": 1, "variableName": "x"}, subject="nobody")
+        is Code.INVALID_DEVICE_UUID
+    )
+
+
+async def test_refusals_are_written_to_the_senders_ledger_without_its_token(bench: Bench) -> None:
+    await bench.verdict({"value": "", "variableName": "humidity", "token": TOKEN})
+    await bench.code({"value": 1, "variableName": "humidity"})  # committed after it
+    entries = await bench.database.read(lambda tx: tx.all("SELECT * FROM ledger"))
+    assert [(e["device_uuid"], e["code"]) for e in entries] == [("sensor-1", "INVALID_DATA_STREAM")]
+    assert TOKEN not in entries[0]["payload"]
+    assert entries[0]["reason"]
+
+
+async def test_a_status_is_stored_with_its_metadata_and_moves_the_sensors_status(
+    bench: Bench,
+) -> None:
+    body = {
+        "status": "offline",
+        "timestamp": "2026-11-24T09:00:00Z",
+        "metadata": {"battery": 85},
+        "token": TOKEN,
+    }
+    assert await bench.code(body, kind=Kind.STATUS) is Code.ACCEPTED
+    row = await bench.database.read(lambda tx: tx.one("SELECT * FROM device_status"))
+    assert (row["uuid"], row["status"]) == ("sensor-1", "offline")
+    sensor = await bench.database.read(
+        lambda tx: tx.one("SELECT status FROM Sensor WHERE uuid = %s", ("sensor-1",))
+    )
+    assert sensor["status"] == "disconnected"
+    assert isinstance(bench.published[-1], StatusStored)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"status": ""}, {"status": 5}, {"status": "s" * 51}, {"status": "ok", "metadata": [1]}],
+)
+async def test_a_malformed_status_is_refused(bench: Bench, body: Any) -> None:
+    assert await bench.code(body, kind=Kind.STATUS) is Code.INVALID_PAYLOAD
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"command": "restart", "parameters": {"delay": 5}}, Code.ACCEPTED),
+        ({"command": {"name": "restart"}}, Code.ACCEPTED),
+        ({"command": ""}, Code.COMMAND_ERROR),
+        ({"parameters": {}}, Code.COMMAND_ERROR),
+        (b"restart", Code.VALIDATION_ERROR),
+        ({"command": "restart", "token": "b" * 64}, Code.AUTHENTICATION_FAILED),
+    ],
+)
+async def test_commands_are_validated_and_not_stored(bench: Bench, body: Any, code: Code) -> None:
+    assert await bench.code(body, kind=Kind.COMMAND) is code
+
+
+async def test_a_broadcast_needs_device_update_in_its_organization(bench: Bench) -> None:
+    organization = str(bench.ids["organization"])
+    admin = Principal(
+        PrincipalKind.USER, "u@x", 1, {bench.ids["organization"]: frozenset({"device.update"})}
+    )
+    send = {"kind": Kind.BROADCAST, "principal": admin}
+    assert await bench.code({"text": "frost"}, subject=organization, **send) is Code.ACCEPTED
+    assert await bench.code({"text": "frost"}, subject="9999", **send) is Code.NOT_AUTHORIZED
+    assert await bench.code({"text": "frost"}, subject="x", **send) is Code.INVALID_ORG_ID
+
+
+async def test_qos_0_is_dropped_and_counted_while_the_writer_is_full(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"value": 1, "variableName": "humidity"}
+    assert await bench.code(body, qos=0) is Code.ACCEPTED
+    monkeypatch.setattr(bench.database.writer, "_max_queue", 0)
+    waiting = bench.send(body)[1]
+    assert await bench.code(body, qos=0) is Code.QUOTA_EXCEEDED
+    assert (await waiting).code is Code.ACCEPTED
+    assert bench.ledger.refused[Code.QUOTA_EXCEEDED] == 1
+
+
+async def test_identities_are_answered_from_memory_once_known(bench: Bench) -> None:
+    assert bench.catalogue.held("sensor-1") is None
+    assert await bench.code({"value": 1, "variableName": "humidity"}) is Code.ACCEPTED
+    found: list[object] = []
+    bench.catalogue.find("sensor-1", found.append)
+    assert found == [bench.catalogue.held("sensor-1")]
+    bench.events.publish(IdentityChanged("sensor-1"))
+    assert bench.catalogue.held("sensor-1") is None
