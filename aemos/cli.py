@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TextIO
 
 import attrs
@@ -51,7 +51,16 @@ class Call:
     stdin: TextIO
 
 
-class _Command(usage.Options):
+class _Versioned(usage.Options):
+    """Options with our version instead of Twisted's."""
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"aemos {__version__}")
+        raise SystemExit(DONE)
+
+
+class _Command(_Versioned):
     """What all commands have."""
 
     optParameters: ClassVar[list[list[Any]]] = [
@@ -183,7 +192,7 @@ class Simulate(_Command):
         )
 
 
-class Options(usage.Options):
+class Options(_Versioned):
     """The command line of `aemos`."""
 
     subCommands: ClassVar[list[Any]] = [
@@ -193,11 +202,6 @@ class Options(usage.Options):
         ["check-config", None, CheckConfig, "check and show the configuration"],
         ["migrate", None, Migrate, "bring the database up to date"],
     ]
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"aemos {__version__}")
-        raise SystemExit(DONE)
 
     def postOptions(self) -> None:
         """There must be a command."""
@@ -216,8 +220,8 @@ class _Opened:
         self.database: Database = open_database(call.reactor, call.settings)
 
     async def __aenter__(self) -> _Opened:
-        for kind in (IdentityChanged, UserChanged):
-            self.events.subscribe(kind, self._news.append)
+        self.events.subscribe(IdentityChanged, self._news.append)
+        self.events.subscribe(UserChanged, self._news.append)
         self.applied = await self.database.start()
         return self
 
@@ -250,9 +254,9 @@ async def execute(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script; always ends in `SystemExit`."""
-    options = Options()
+    options = Options()  # type: ignore[no-untyped-call]
     try:
-        options.parseOptions(sys.argv[1:] if argv is None else argv)
+        options.parseOptions(sys.argv[1:] if argv is None else argv)  # type: ignore[no-untyped-call]
     except usage.UsageError as error:
         print(f"aemos: {error}\nTry: aemos --help", file=sys.stderr)
         raise SystemExit(USAGE) from None
