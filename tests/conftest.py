@@ -25,10 +25,11 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def hygiene(request: pytest.FixtureRequest) -> Iterator[None]:
+def hygiene(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Fail a test that leaves a timer or a listening port behind, or an error nobody looked at.
 
-    pytest-twisted notices none of these.
+    pytest-twisted notices none of these. A test that provokes errors takes them out of the list
+    that this gives.
     """
     problems: list[str] = []
 
@@ -41,7 +42,7 @@ def hygiene(request: pytest.FixtureRequest) -> Iterator[None]:
     timers, ports = set(reactor.getDelayedCalls()), _listening()
     globalLogPublisher.addObserver(observe)
     try:
-        yield
+        yield problems
         gc.collect()  # an error nobody handled is logged when its Deferred goes
     finally:
         globalLogPublisher.removeObserver(observe)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 
 from aemos.config.schema import Realtime
 from aemos.errors import Unauthenticated
@@ -20,22 +18,6 @@ from aemos.services.events import Events, ReadingsStored
 from aemos.storage.readings import Reading
 
 NOON = 1_800_000_000.0
-
-
-@contextmanager
-def logged() -> Iterator[list[Mapping[str, Any]]]:
-    """Collect the failures that are logged meanwhile, so that they are expected ones."""
-    failures: list[Mapping[str, Any]] = []
-
-    def observe(event: Mapping[str, Any]) -> None:
-        if "log_failure" in event:
-            failures.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield failures
-    finally:
-        globalLogPublisher.removeObserver(observe)
 
 
 def user(number: int = 7, *organizations: int, expires: float | None = None) -> Principal:
@@ -54,8 +36,10 @@ class Tokens:
     def __init__(self) -> None:
         self.principals: dict[str, Principal] = {}
         self.fault: Exception | None = None
+        self.asked: list[str] = []
 
     async def principal_for_token(self, token: str) -> Principal:
+        self.asked.append(token)
         if self.fault is not None:
             raise self.fault
         try:

@@ -111,6 +111,17 @@ async def test_a_newer_token_prolongs_the_session():
     assert connection.over == ["token_expired"]
 
 
+async def test_a_session_that_became_somebody_else_follows_the_rights_of_that_one():
+    world = World()
+    session, _ = await signed_in(world)
+    await session.authenticate("bob")
+    world.tokens.asked.clear()
+    world.events.publish(UserChanged(7))
+    assert world.tokens.asked == []
+    world.events.publish(UserChanged(8))
+    assert world.tokens.asked == ["bob"]
+
+
 async def test_logout_ends_the_sessions_of_that_user_and_of_nobody_else():
     world = World()
     _, at_ada = await signed_in(world)

@@ -67,8 +67,8 @@ async def test_a_token_in_a_message_signs_in():
         await client.leave()
 
 
-async def test_a_forged_token_of_the_handshake_closes_with_4401():
-    async with serving() as server:
+async def test_a_forged_token_of_the_handshake_closes_with_4401_without_waiting_for_a_timer():
+    async with serving(Clock()) as server:
         client = await connect(server.port, "aemos.v1", "forged")
         assert (await client.hear())["code"] == "unauthenticated"
         assert await client.gone == (4401, "unauthenticated")
