@@ -148,8 +148,8 @@ def _explain(error: str, shape: type[Struct]) -> str:
     field = f'"{path or "value"}"'
     if found := _LENGTH.match(what):
         if found["type"] == "array":
-            relation = "at least" if found["sign"] == ">=" else "at most"
-            return f"{field} must contain {relation} {found['count']} items"
+            bound = "at least" if found["sign"] == ">=" else "at most"
+            return f"{field} must contain {bound} {found['count']} items"
         if found["sign"] == "<=":
             return f"{field} length must be less than or equal to {found['count']} characters long"
         if found["count"] == "1":

@@ -91,8 +91,8 @@ class Areas:
 
         def write(tx: Transaction) -> tuple[Row, Sequence[str]]:
             before = _owned(tx, by, "area.update", area_id, stated)
-            origin = before["organizationId"]
-            target = given["organizationId"] if "organizationId" in given else origin
+            origin: Any = before["organizationId"]
+            target: int = given.get("organizationId", origin)
             moves = target != origin
             if moves:
                 if not areas.organization_exists(tx, target):

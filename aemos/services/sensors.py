@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -15,6 +15,8 @@ from aemos.services.events import Events, IdentityChanged
 from aemos.storage import areas, sensors, variables
 from aemos.storage.database import Database
 from aemos.storage.transaction import Row, Transaction
+
+T = TypeVar("T")
 
 _UUID_TAKEN = 'A unique constraint was violated: "uuid" is in use'
 
@@ -133,7 +135,7 @@ class Sensors:
 
         self._announce((await self._database.transact(write))["uuid"])
 
-    async def _transact(self, write: Callable[[Transaction], Any]) -> Any:
+    async def _transact(self, write: Callable[[Transaction], T]) -> T:
         try:
             return await self._database.transact(write)
         except DuplicateRow:

@@ -1,18 +1,60 @@
-"""The farm behind its port, once for each test and database."""
+"""The farm behind its port, for each test anew on one database of either kind."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_twisted
+from twisted.internet import reactor
 
-from aemos.storage.database import Database
+from aemos.storage.database import Database, open_database
+from aemos.storage.transaction import Transaction
+from tests.conftest import settings_for
 from tests.farm import Farm, open_farm
+
+# In an order that foreign keys allow.
+_TABLES = (
+    "ledger",
+    "reading_key",
+    "DataStream",
+    "TelemetryData",
+    "DeviceToken",
+    "AreaSensor",
+    "AreaDevice",
+    "Sensor",
+    "Device",
+    "Area",
+    "Organization",
+)
+
+
+@pytest_twisted.async_yield_fixture(scope="module", params=["sqlite", "mysql"])
+async def shared_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Database]:
+    """One database for the tests of a file: making a schema for each test would take minutes."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('routes') / 'aemos.sqlite'}"
+    else:
+        server = request.getfixturevalue("mariadb")
+        url = server.url(server.new_database())
+    database = open_database(reactor, settings_for(url))
+    await database.start()
+    yield database
+    await database.stop()
 
 
 @pytest_twisted.async_yield_fixture
-async def farm(database: Database) -> AsyncIterator[Farm]:
+async def farm(shared_database: Database) -> AsyncIterator[Farm]:
     """Two organizations with an area, a sensor, a variable and a token each, served over HTTP."""
-    opened, close = await open_farm(database)
+    await shared_database.transact(_clear)
+    opened, close = await open_farm(shared_database)
     yield opened
     await close()
+
+
+def _clear(tx: Transaction) -> None:
+    tx.execute("UPDATE Area SET parentArea = NULL")
+    for table in _TABLES:
+        tx.execute(f"DELETE FROM {table}")

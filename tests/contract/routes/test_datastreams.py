@@ -13,27 +13,29 @@ TOKEN = TOKENS[NORTH]
 
 
 async def store(farm: Farm, count: int, variable: int = 1) -> None:
+    """Store readings "0", "1" ... of a variable; ids count from the variable's."""
     for number in range(count):
-        await farm.run(
-            "INSERT INTO DataStream (value, telemetryDataId, recievedAt) VALUES (%s, %s, %s)",
-            str(number), variable, Instant(1_700_000_000_000 + number),
-        )  # fmt: skip
+        at = Instant(1_700_000_000_000 + number)
+        row = {
+            "id": variable + number,
+            "value": str(number),
+            "telemetryDataId": variable,
+            "recievedAt": at,
+        }
+        await farm.database.transact(lambda tx, row=row: tx.insert("DataStream", row))
 
 
 async def test_a_device_stores_a_reading_and_gets_its_row(farm: Farm) -> None:
     body = {"value": "25.6", "variableName": "temperature", "recievedAt": AT}
     reply = await farm.call("POST", "/datastreams/token", TOKEN, body)
     assert reply.status == 201
-    assert reply.body == {
-        "status": "success",
-        "data": {"id": 1, "value": "25.6", "telemetryDataId": 1, "recievedAt": AT},
-    }
-    assert await farm.rows("SELECT * FROM DataStream") == [
-        {"id": 1, "value": "25.6", "telemetryDataId": 1, "recievedAt": Instant.parse(AT)}
-    ]
+    (row,) = await farm.rows("SELECT * FROM DataStream")
+    wire = {"id": row["id"], "value": "25.6", "telemetryDataId": 1, "recievedAt": AT}
+    assert reply.body == {"status": "success", "data": wire}
+    assert row == {**wire, "recievedAt": Instant.parse(AT)}
     (event,) = [event for event in farm.happened if isinstance(event, ReadingsStored)]
     assert (event.sensor_uuid, event.organization_id, event.door) == (UUIDS[NORTH], NORTH, "http")
-    assert [reading.id for reading in event.readings] == [1]
+    assert [reading.id for reading in event.readings] == [row["id"]]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,9 @@ async def test_a_batch_is_stored_whole_in_its_order(farm: Farm) -> None:
     reply = await farm.call("POST", "/datastreams/batch", TOKEN, {"dataStreams": items})
     assert (reply.status, reply.body["results"]) == (201, 3)
     rows = reply.data["dataStreams"]
-    assert [(row["id"], row["value"]) for row in rows] == [(1, "0"), (2, "1"), (3, "2")]
+    assert [row["value"] for row in rows] == ["0", "1", "2"]
+    stored = await farm.rows("SELECT id, value FROM DataStream ORDER BY id")
+    assert [{"id": row["id"], "value": row["value"]} for row in rows] == stored
 
 
 async def test_a_batch_with_repeats_answers_each_item_with_its_row(farm: Farm) -> None:
@@ -154,7 +158,8 @@ async def test_a_batch_is_stored_whole_or_not_at_all(
 async def test_a_user_stores_a_reading_for_a_variable(farm: Farm, which: dict[str, object]) -> None:
     body = {"value": "7", "recievedAt": AT, **which}
     reply = await farm.call("POST", "/datastreams", "north-admin", body)
-    row = {"id": 1, "value": "7", "telemetryDataId": 1, "recievedAt": AT}
+    (stored,) = await farm.rows("SELECT id FROM DataStream")
+    row = {"id": stored["id"], "value": "7", "telemetryDataId": 1, "recievedAt": AT}
     assert (reply.status, reply.data) == (201, {"dataStream": row})
     assert any(isinstance(event, ReadingsStored) for event in farm.happened)
 
@@ -295,7 +300,7 @@ async def test_a_reading_is_deleted_and_the_deletion_told(farm: Farm) -> None:
 
 async def test_orphans_of_the_original_are_for_the_system_admin(farm: Farm) -> None:
     """The original stored readings of users without a variable."""
-    await farm.run("INSERT INTO DataStream (value) VALUES ('1')")
+    await farm.run("INSERT INTO DataStream (id, value) VALUES (1, '1')")
     assert (await farm.call("GET", "/datastreams/1", "north-admin")).status == 403
     reply = await farm.call("GET", "/datastreams/1", "root")
     assert reply.data["dataStream"]["TelemetryData"] is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from aemos.model import Instant
 from tests.farm import NORTH, SOUTH, UUIDS, Farm
 
 FREE_UUID = "33333333-3333-4333-8333-333333333333"
@@ -149,10 +148,10 @@ async def test_a_uuid_taken_twice_in_an_old_database_is_still_refused(farm: Farm
 
 async def test_a_sensor_cannot_speak_for_a_device_of_another_organization(farm: Farm) -> None:
     """Their uuids share the topics of MQTT."""
-    await farm.run("INSERT INTO Device (id, name, uuid, createdAt, updatedAt)"
-                   " VALUES (5, 'pump', %s, %s, %s)", FREE_UUID, Instant(0), Instant(0))  # fmt: skip
-    await farm.run("INSERT INTO AreaDevice (areaId, deviceId, createdAt, updatedAt)"
-                   " VALUES (2, 5, %s, %s)", Instant(0), Instant(0))  # fmt: skip
+    pump = {"id": 5, "name": "pump", "uuid": FREE_UUID}
+    await farm.database.transact(lambda tx: tx.insert("Device", pump))
+    place = {"areaId": 2, "deviceId": 5}
+    await farm.database.transact(lambda tx: tx.insert("AreaDevice", place))
     body = {"name": "thief", "uuid": FREE_UUID}
     for areas in ({}, {"areaId": 1}):
         reply = await farm.call("POST", "/sensors", "north-admin", {**body, **areas})
@@ -186,7 +185,8 @@ async def test_a_sensor_moves_within_its_organization_only(farm: Farm) -> None:
     path = "/sensors/1?organizationId=1"
     reply = await farm.call("PATCH", path, "north-admin", {"areaId": 7})
     assert (reply.data["sensor"]["areaId"], reply.data["sensor"]["area"]["name"]) == (7, "area 7")
-    assert [row["areaId"] for row in await farm.rows("SELECT areaId FROM AreaSensor WHERE sensorId = 1")] == [7]  # fmt: skip  # noqa: E501
+    places = await farm.rows("SELECT areaId FROM AreaSensor WHERE sensorId = 1")
+    assert places == [{"areaId": 7}]
     kept = await farm.call("PATCH", path, "north-admin", {"areaId": None, "name": "moved"})
     assert kept.data["sensor"]["areaId"] == 7
     assert (await farm.call("PATCH", path, "north-admin", {"areaId": 2})).status == 403

@@ -66,7 +66,7 @@ async def test_every_route_of_users_is_in_the_list(farm: Farm) -> None:
 
 @pytest.mark.parametrize("who", ["south-admin", "member", "nobody"])
 async def test_an_outsider_sees_and_changes_nothing(farm: Farm, who: str) -> None:
-    await farm.run("INSERT INTO DataStream (value, telemetryDataId) VALUES ('1', 1)")
+    await farm.run("INSERT INTO DataStream (id, value, telemetryDataId) VALUES (1, '1', 1)")
     before = await snapshot(farm)
     for _, method, template, sent in REQUESTS:
         for stated in (1, 2):
@@ -80,7 +80,7 @@ async def test_an_outsider_sees_and_changes_nothing(farm: Farm, who: str) -> Non
 
 async def test_rights_elsewhere_open_nothing_beyond_the_view_held_here(farm: Farm) -> None:
     """A viewer in NORTH who administers SOUTH reads NORTH and changes nothing in it."""
-    await farm.run("INSERT INTO DataStream (value, telemetryDataId) VALUES ('1', 1)")
+    await farm.run("INSERT INTO DataStream (id, value, telemetryDataId) VALUES (1, '1', 1)")
     before = await snapshot(farm)
     for _, method, template, sent in REQUESTS:
         path, body = stating(NORTH, template, sent)
