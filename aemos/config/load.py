@@ -299,7 +299,7 @@ def _shown(value: Any, field: attrs.Attribute[Any]) -> str:
     if not (field.metadata["secret"] and value):
         return _plain(value)
     # A database is worth naming; its password is not.
-    masked, is_url = re.subn(r"^(\w+://)(?:([^:/@]*)(?::[^@]*)?@)?", r"\1\2:***@", str(value))
+    masked, is_url = re.subn(r"^(\w+://)(?:([^:/@]*)(?::.*)?@)?", r"\1\2:***@", str(value))
     if is_url and value.startswith("sqlite:"):
         return str(value)
     return masked if is_url else "***"

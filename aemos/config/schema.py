@@ -178,6 +178,9 @@ class Mqtt:
     connect_timeout: float = setting(
         30.0, "a connection without CONNECT is closed after this", valid=more_than(0)
     )
+    packet_timeout: float = setting(
+        120.0, "a packet that is not complete after this closes the connection", valid=more_than(0)
+    )
     max_keep_alive: int = setting(
         0, "longest keep-alive accepted, 0 = as the client asks", valid=between(0, 65535)
     )
@@ -196,6 +199,9 @@ class Mqtt:
         valid=at_least(1),
     )
     max_unacknowledged_bytes: int = setting(1024 * 1024, "bytes of the same", valid=at_least(1))
+    max_unreleased: int = setting(
+        10_000, "QoS 2 messages of one client that it has not released (PUBREL)", valid=at_least(1)
+    )
     max_output: int = setting(
         4 * 1024 * 1024,
         "unsent bytes of one connection beyond which QoS 0 is dropped",

@@ -51,7 +51,7 @@ _SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic) +[^\s,;'\"]+"), r"\1 " + MASK),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),  # a JSON web token
     (re.compile(r"\b[0-9a-f]{64}\b"), MASK),  # a device token
-    (re.compile(r"(\w://[^\s:/@]*:)[^\s/@]+@"), r"\1" + MASK + "@"),  # a URL with a password
+    (re.compile(r"(\w://[^\s:/@]*:)\S+@"), r"\1" + MASK + "@"),  # a URL with a password
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
