@@ -1,0 +1,58 @@
+"""Tells MQTT subscribers what services report: stored readings and refused messages."""
+
+from __future__ import annotations
+
+from aemos import json
+from aemos.config.schema import Mqtt
+from aemos.model import PrincipalKind
+from aemos.mqtt.broker import Broker
+from aemos.services.events import Events, MessageRefused, ReadingsStored
+
+
+class Announcements:
+    """Publishes on behalf of the server; builds nothing that nobody is subscribed to."""
+
+    def __init__(self, broker: Broker, settings: Mqtt) -> None:
+        self._broker, self._settings = broker, settings
+
+    def listen(self, events: Events) -> None:
+        """Begin to announce what `events` tell."""
+        events.subscribe(ReadingsStored, self.readings_stored)
+        events.subscribe(MessageRefused, self.message_refused)
+
+    def readings_stored(self, event: ReadingsStored) -> None:
+        """One `data_stream` message per new reading (spec/mqtt.md section 5.3, point 3)."""
+        topic = f"devices/{event.sensor_uuid}/datastream"
+        # Compat: what came over CoAP is told to CoAP observers only.
+        if event.door == "coap" or not self._broker.has_subscribers(topic):
+            return
+        for reading in event.readings:
+            if reading.id is not None:
+                payload = json.encode(
+                    {
+                        "type": "data_stream",
+                        "deviceUuid": event.sensor_uuid,
+                        "telemetryDataId": reading.telemetry_id,
+                        "value": reading.value,
+                        "timestamp": reading.at,
+                        "metadata": {"id": reading.id},
+                    }
+                )
+                self._broker.publish(topic, payload, qos=self._settings.datastream_qos)
+
+    def message_refused(self, event: MessageRefused) -> None:
+        """Tell a device, on `devices/{its uuid}/errors`, why its message was not stored."""
+        message, verdict = event.message, event.verdict
+        if message.principal.kind not in (PrincipalKind.SENSOR, PrincipalKind.DEVICE):
+            return
+        topic = f"devices/{message.principal.name}/errors"
+        if self._broker.has_subscribers(topic):
+            payload = json.encode(
+                {
+                    "code": verdict.code.value,
+                    "message": verdict.reason,
+                    "topic": message.topic,
+                    "timestamp": message.received_at,
+                }
+            )
+            self._broker.publish(topic, payload, qos=self._settings.default_qos)

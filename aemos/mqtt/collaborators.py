@@ -1,0 +1,65 @@
+"""What the MQTT door needs of the services behind it; `aemos.tap` puts the real ones in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from aemos.errors import AemosError
+from aemos.model import Done, Message, Principal, Verdict
+
+
+class Judge(Protocol):
+    """`aemos.messages.router.Router`."""
+
+    def handle(self, message: Message, done: Done, /) -> object:
+        """Call `done(verdict)` exactly once, after the commit if anything is stored."""
+
+    def refuse(self, message: Message, verdict: Verdict, done: Done, /) -> object:
+        """Note a message that may not come in, and call `done(verdict)`."""
+
+
+class Login(Protocol):
+    """`aemos.services.device_login.DeviceLogin`, or several of its kind."""
+
+    def authenticate(
+        self,
+        username: str | None,
+        password: bytes | None,
+        done: Callable[[Principal | AemosError], object],
+        /,
+    ) -> None:
+        """Call `done` with who signs in, or with why not."""
+
+    def refresh(
+        self, principal: Principal, done: Callable[[Principal | AemosError], object], /
+    ) -> None:
+        """Call `done` with the principal as of now, or with why its sessions must end."""
+
+
+class Rights(Protocol):
+    """`aemos.services.authorization.Authorization`."""
+
+    @property
+    def filters_delivery(self) -> bool:
+        """Whether `may_receive` has to be asked at all."""
+
+    def may_publish(
+        self, principal: Principal, client_id: str, topic: str, done: Callable[[bool], object], /
+    ) -> None: ...
+
+    def may_subscribe(
+        self, principal: Principal, client_id: str, filter: str, done: Callable[[bool], object], /
+    ) -> None: ...
+
+    def may_receive(self, principal: Principal, client_id: str, topic: str, /) -> bool: ...
+
+
+class Room(Protocol):
+    """`aemos.storage.writer.Writer`, as far as doors care: is there room for more?"""
+
+    @property
+    def full(self) -> bool: ...
+
+    def when_room(self, callback: Callable[[], object], /) -> None:
+        """Call back once when it is not full (any more)."""

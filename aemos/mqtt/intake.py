@@ -1,0 +1,287 @@
+"""What one connection publishes: from PUBLISH to the router, and acknowledgements back in order.
+
+Acknowledgements leave through a FIFO: a publish whose verdict is known waits for those before it.
+An accepted message is forwarded when it reaches the head, just before its acknowledgement, so that
+subscribers see the publisher's order. This is the hot path: one `Receipt` and one `Message` each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from aemos.model import ACCEPTED, Verdict
+from aemos.mqtt.adapter import DENIED, Route
+from aemos.mqtt.holds import AUTHORIZING, UNACKNOWLEDGED
+from aemos.mqtt.packets.fields import MalformedPacket, Rules, decode_topic_name
+from aemos.mqtt.packets.publish import RETAIN, split_publish
+
+if TYPE_CHECKING:
+    from aemos.mqtt.broker import Broker
+    from aemos.mqtt.connection import Connection
+    from aemos.mqtt.session import Session
+
+_MAX_ROUTES = 256
+"""Topics that one connection remembers its rights for."""
+
+
+class Receipt:
+    """One publish between its arrival and its acknowledgement; called with the verdict.
+
+    `answer` is the acknowledgement to send, empty for QoS 0. `followers` are repeats of a QoS 2
+    message that arrived on a later connection and get their answer with this one.
+    """
+
+    __slots__ = (
+        "answer",
+        "followers",
+        "forwards",
+        "intake",
+        "packet_id",
+        "payload",
+        "qos",
+        "retain",
+        "route",
+        "settled",
+    )
+
+    def __init__(
+        self,
+        intake: Intake,
+        route: Route | None,
+        qos: int,
+        retain: int,
+        packet_id: int,
+        payload: bytes,
+        answer: bytes,
+    ) -> None:
+        self.intake = intake
+        self.route = route
+        self.qos = qos
+        self.retain = retain
+        self.packet_id = packet_id
+        self.payload = payload
+        self.answer = answer
+        self.forwards = False
+        self.settled = False
+        self.followers: list[Receipt] | None = None
+
+    def __call__(self, verdict: Verdict) -> None:
+        """The router's `done`."""
+        self.settled = True
+        route = self.route
+        if route is not None and route.forwards:
+            self.forwards = verdict is ACCEPTED or verdict.accepted
+        intake = self.intake
+        if intake.receipts[0] is self:
+            intake.release()
+
+    def settle(self) -> None:
+        """Nothing stands in the way of the acknowledgement any more."""
+        self.settled = True
+        intake = self.intake
+        if intake.receipts[0] is self:
+            intake.release()
+
+
+class Intake:
+    """Takes the publishes of one connection."""
+
+    __slots__ = (
+        "_broker",
+        "_connection",
+        "_max_bytes",
+        "_max_receipts",
+        "_routes",
+        "_rules",
+        "_session",
+        "receipts",
+        "received",
+        "rights",
+        "waiting_bytes",
+    )
+
+    def __init__(
+        self, broker: Broker, connection: Connection, session: Session, rules: Rules
+    ) -> None:
+        self._broker, self._connection, self._session = broker, connection, session
+        self._rules = rules
+        self._routes: dict[bytes, Route] = {}
+        self._max_receipts = broker.settings.max_unacknowledged
+        self._max_bytes = broker.settings.max_unacknowledged_bytes
+        self.receipts: deque[Receipt] = deque()
+        self.waiting_bytes = 0
+        self.received = 0
+        self.rights = broker.rights
+
+    def publish(self, first: int, buffer: bytes, start: int, end: int) -> None:
+        """Handle a PUBLISH whose body is buffer[start:end].
+
+        @raise MalformedPacket: the connection must be closed.
+        """
+        qos, raw_topic, packet_id, payload = split_publish(first, buffer, start, end)
+        self.received += 1
+        if qos == 2:
+            incoming = self._session.incoming
+            if packet_id in incoming:
+                self._repeated(packet_id)
+                return
+            if len(incoming) >= self._broker.settings.max_unreleased:
+                raise MalformedPacket("too many QoS 2 messages without PUBREL", "MQTT-4.3.3")
+        route = self._routes.get(raw_topic)
+        if route is None:
+            self._first_of(raw_topic, qos, first & RETAIN, packet_id, payload)
+        else:
+            self._take(route, qos, first & RETAIN, packet_id, payload)
+
+    def release(self) -> None:
+        """Forward and acknowledge from the head of the FIFO on, as far as verdicts are known."""
+        receipts, broker = self.receipts, self._broker
+        write = self._connection.outbox.write
+        while receipts:
+            receipt = receipts[0]
+            if not receipt.settled:
+                break
+            if receipt.forwards:
+                receipt.forwards = False
+                route = receipt.route
+                assert route is not None  # noqa: S101 - only for the type checker
+                broker.forward(
+                    route.topic, receipt.payload, receipt.qos, receipt.retain, route.wire_topic
+                )
+                if broker.store.pending:
+                    receipt.settled = False
+                    broker.store.commit(receipt.settle)
+                    return
+            receipts.popleft()
+            self.waiting_bytes -= len(receipt.payload)
+            if receipt.qos == 2:
+                self._recorded(receipt)
+            if receipt.answer:
+                write(receipt.answer)
+        if self._connection.held:
+            waiting = len(receipts)
+            if waiting <= self._max_receipts // 2 and self.waiting_bytes <= self._max_bytes // 2:
+                self._connection.go_on(UNACKNOWLEDGED)
+        if not receipts and broker.draining is not None:
+            broker.check_drained()
+
+    def released(self, packet_id: int) -> None:
+        """PUBREL: the id of a QoS 2 publish is free again [MQTT-4.3.3-2]."""
+        self._session.incoming.pop(packet_id, None)
+
+    def forget_routes(self) -> None:
+        """Rights have changed: ask for them again."""
+        self._routes.clear()
+        self.rights = self._broker.rights
+
+    # ------------------------------------------------------------------
+
+    def _take(self, route: Route, qos: int, retain: int, packet_id: int, payload: bytes) -> None:
+        if qos == 1:
+            answer = b"\x40\x02" + packet_id.to_bytes(2, "big")
+        elif qos == 2:
+            answer = b"\x50\x02" + packet_id.to_bytes(2, "big")
+        else:
+            answer = b""
+        if route.kind is None or route.discarded:
+            self._route(route, qos, retain, packet_id, payload, answer)
+            return
+        receipts = self.receipts
+        receipt = Receipt(self, route, qos, retain, packet_id, payload, answer)
+        if qos == 2:
+            self._session.incoming[packet_id] = receipt
+        receipts.append(receipt)
+        self.waiting_bytes += len(payload)
+        connection = self._connection
+        message = route.message(self._session.principal, payload, qos, connection.heard)
+        if route.allowed:
+            self._broker.router.handle(message, receipt)
+        else:
+            self._broker.counters.denied += 1
+            self._broker.router.refuse(message, DENIED, receipt)
+        if len(receipts) >= self._max_receipts or self.waiting_bytes >= self._max_bytes:
+            connection.hold(UNACKNOWLEDGED)
+
+    def _route(
+        self, route: Route, qos: int, retain: int, packet_id: int, payload: bytes, answer: bytes
+    ) -> None:
+        """Take a message that is not ingested: forward at once, acknowledge in turn."""
+        broker = self._broker
+        if route.discarded:
+            broker.counters.dropped["reserved_topic"] += 1
+        elif route.allowed:
+            broker.forward(route.topic, payload, qos, retain, route.wire_topic)
+        else:
+            broker.counters.denied += 1
+        if not qos:
+            return
+        pending = broker.store.pending
+        if not pending and not self.receipts:
+            if qos == 2:
+                self._session.incoming[packet_id] = None
+            self._connection.outbox.write(answer)
+            return
+        receipt = Receipt(self, None, qos, retain, packet_id, b"", answer)
+        if qos == 2:
+            self._session.incoming[packet_id] = receipt
+        self.receipts.append(receipt)
+        if pending:
+            broker.store.commit(receipt.settle)
+        else:
+            receipt.settled = True
+
+    def _first_of(
+        self, raw_topic: bytes, qos: int, retain: int, packet_id: int, payload: bytes
+    ) -> None:
+        """Handle a publish to a topic whose rights are not known yet."""
+        topic = decode_topic_name(raw_topic, self._rules)
+        route = Route(topic)
+        connection, session = self._connection, self._session
+        answered = waiting = False
+
+        def decided(allowed: bool) -> None:
+            nonlocal answered
+            answered = True
+            route.allowed = allowed
+            if not allowed:
+                connection.note_denied(topic)
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[raw_topic] = route
+            self._take(route, qos, retain, packet_id, payload)
+            if waiting:
+                connection.go_on(AUTHORIZING)
+
+        if route.discarded:
+            self._take(route, qos, retain, packet_id, payload)
+            return
+        self._broker.authorization.may_publish(session.principal, session.client_id, topic, decided)
+        if not answered:
+            # The packets behind this one wait, so that order is kept.
+            waiting = True
+            connection.hold(AUTHORIZING)
+
+    def _repeated(self, packet_id: int) -> None:
+        """A QoS 2 PUBLISH again, before its PUBREL: answer it, route nothing."""
+        answer = b"\x50\x02" + packet_id.to_bytes(2, "big")
+        original = self._session.incoming[packet_id]
+        if original is None and not self.receipts:
+            self._connection.outbox.write(answer)
+            return
+        receipt = Receipt(self, None, 0, 0, packet_id, b"", answer)
+        if original is None or original.intake is self:
+            receipt.settled = True  # the original, if still waiting, is before it in this FIFO
+        elif original.followers is None:
+            original.followers = [receipt]
+        else:
+            original.followers.append(receipt)
+        self.receipts.append(receipt)
+
+    def _recorded(self, receipt: Receipt) -> None:
+        """A QoS 2 message is safe: from now on repeats are answered at once."""
+        incoming = self._session.incoming
+        if incoming.get(receipt.packet_id) is receipt:
+            incoming[receipt.packet_id] = None
+        for follower in receipt.followers or ():
+            follower.settle()

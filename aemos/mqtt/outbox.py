@@ -1,0 +1,226 @@
+"""The sending end of a connection: gathers what one turn of the reactor writes and sends it once.
+
+Twisted's own `write` arms the reactor for every reply. On a plain TCP connection this sends with
+the socket itself at the end of the turn, and leaves to the transport only what did not fit. TLS and
+WebSocket connections write to their transport, also once a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.tcp import Connection as TcpConnection
+from twisted.logger import Logger
+from zope.interface import implementer
+
+_FLUSH_AT = 64 * 1024
+"""More than this is sent at once instead of at the end of the turn."""
+
+
+class Turn:
+    """Empties, at the end of this turn of the reactor, the outboxes that were written to."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._outboxes: list[Outbox] = []
+
+    def add(self, outbox: Outbox) -> None:
+        if not self._outboxes:
+            self._clock.callLater(0, self._end)
+        self._outboxes.append(outbox)
+
+    def _end(self) -> None:
+        outboxes, self._outboxes = self._outboxes, []
+        for outbox in outboxes:
+            try:
+                outbox.flush()
+                outbox.drained()
+            except Exception:
+                self._log.failure("sending to {peer} failed", peer=outbox.peer)
+                outbox.abort()
+
+
+class Transport(Protocol):
+    """What an outbox needs of a Twisted transport (TCP, TLS, or the one below a WebSocket)."""
+
+    def write(self, data: bytes, /) -> None: ...
+    def loseConnection(self) -> None: ...
+    def abortConnection(self) -> None: ...
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
+    def registerProducer(self, producer: Any, streaming: bool, /) -> None: ...
+    def unregisterProducer(self) -> None: ...
+
+
+@implementer(IPushProducer)
+class Outbox:
+    """Sends through `write`, pausing while the transport says that it is full.
+
+    `unsent` counts the bytes that neither socket nor transport has taken. `on_drained` is called
+    after a turn in which everything went out, so that what waits behind the outbox can follow.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_closed",
+        "_parts",
+        "_transport",
+        "_turn",
+        "_write",
+        "on_drained",
+        "peer",
+        "sent",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        turn: Turn,
+        peer: str,
+        write: Callable[[bytes], object] | None = None,
+    ) -> None:
+        """@param write: instead of `transport.write`, e.g. to put frames around the bytes."""
+        self.peer = peer
+        self.unsent = 0
+        self.sent = 0
+        self.on_drained: Callable[[], object] | None = None
+        self._transport = transport
+        self._turn = turn
+        self._write = write or transport.write
+        self._parts: list[bytes] = []
+        self._blocked = False
+        self._closed = False
+        self._register()
+
+    def write(self, data: bytes) -> None:
+        """Send soon. After `close` it is forgotten."""
+        if self._closed:
+            return
+        if not self._parts:
+            self._turn.add(self)
+        self._parts.append(data)
+        self.unsent += len(data)
+        if self.unsent > _FLUSH_AT and not self._blocked:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send now what can be sent now."""
+        if self._parts and not self._blocked and not self._closed:
+            self._send(self._take())
+
+    def drained(self) -> None:
+        """Tell `on_drained` if nothing is left."""
+        if not self.unsent and self.on_drained is not None:
+            self.on_drained()
+
+    def close(self) -> None:
+        """Send what is left, then end the connection."""
+        if not self._closed:
+            self._closed = True
+            self.on_drained = None
+            if self._parts:
+                self._write(self._take())
+            self._transport.unregisterProducer()
+            self._transport.loseConnection()
+
+    def abort(self) -> None:
+        """End the connection without sending what is left."""
+        self.lost()
+        self._transport.abortConnection()
+
+    def lost(self) -> None:
+        """The connection is gone; there is nobody to send to."""
+        self._closed = True
+        self._parts.clear()
+        self.on_drained = None
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the peer for now."""
+        self._transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Go on taking from the peer."""
+        if not self._closed:
+            self._transport.resumeProducing()
+
+    # ------------------------------------------------------------------ called by the transport
+
+    def pauseProducing(self) -> None:
+        """The transport is full."""
+        self._blocked = True
+
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self._blocked = False
+        self.flush()
+        self.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is gone."""
+        self.lost()
+
+    # ------------------------------------------------------------------
+
+    def _register(self) -> None:
+        self._transport.registerProducer(self, True)
+
+    def _take(self) -> bytes:
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self.sent += len(data)
+        return data
+
+    def _send(self, data: bytes) -> None:
+        self.unsent = 0
+        self._write(data)
+
+
+class SocketOutbox(Outbox):
+    """The outbox of a plain TCP connection: `socket.send`, the transport for what does not fit."""
+
+    __slots__ = ("_in_transport", "_socket")
+
+    def __init__(self, transport: TcpConnection, turn: Turn, peer: str) -> None:
+        super().__init__(transport, turn, peer)
+        self._socket = transport.socket
+        self._in_transport = 0
+
+    def resumeProducing(self) -> None:
+        """The transport has sent everything that it had."""
+        if self._in_transport:
+            self.unsent -= self._in_transport
+            self._in_transport = 0
+            self._blocked = False
+            self._transport.unregisterProducer()
+            self.flush()
+            self.drained()
+
+    def _register(self) -> None:
+        """The transport is told of a producer only while it holds something."""
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except OSError:
+            # Full, or broken: the transport finds out which and reports a loss in its own time.
+            sent = 0
+        self.unsent = left = len(data) - sent
+        if left:
+            self._blocked = True
+            self._transport.write(data[sent:])
+            # A pull producer is asked for more once at registration, then whenever all was sent.
+            self._transport.registerProducer(self, False)
+            self._in_transport = left
+
+
+def outbox_for(transport: Transport, turn: Turn, peer: str) -> Outbox:
+    """@return: the fastest outbox that suits the transport."""
+    if isinstance(transport, TcpConnection) and not transport.TLS:
+        return SocketOutbox(transport, turn, peer)
+    return Outbox(transport, turn, peer)

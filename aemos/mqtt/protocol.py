@@ -1,0 +1,57 @@
+"""MQTT over TCP and TLS: a Twisted protocol around `Connection`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import cast
+
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from aemos.mqtt.broker import Broker
+from aemos.mqtt.connection import Connection
+from aemos.mqtt.outbox import Transport, outbox_for
+
+
+def peer_name(address: object) -> str:
+    """@return: `host:port`, or what a unix socket has for it."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    return f"{host}:{port}" if host is not None else str(getattr(address, "name", None) or "local")
+
+
+class MqttProtocol(Protocol):
+    """Moves bytes between a transport and a `Connection`."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def connectionMade(self) -> None:
+        transport = cast(ITransport, self.transport)
+        # Acknowledgements are small and gathered already: waiting for more would only delay them.
+        with suppress(AttributeError):
+            transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
+        outbox = outbox_for(
+            cast(Transport, transport), self._broker.turn, peer_name(transport.getPeer())
+        )
+        self._connection = Connection(self._broker, outbox)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._connection.receive(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connection.lost(reason.getErrorMessage())
+
+
+class MqttFactory(Factory):
+    """Makes a protocol for each client, up to the limit of connections."""
+
+    noisy = False
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def buildProtocol(self, addr: IAddress | None) -> MqttProtocol | None:
+        if not self._broker.admits(peer_name(addr)):
+            return None
+        return MqttProtocol(self._broker)
