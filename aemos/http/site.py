@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 from weakref import WeakSet
 
@@ -44,6 +45,7 @@ _SECURITY_HEADERS = {
     "X-Permitted-Cross-Domain-Policies": "none",
     "X-XSS-Protection": "0",
 }
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _SECRET = re.compile(r"[0-9A-Fa-f]{40,}")  # a token in a path: longer than any uuid
 
 Observe = Callable[[str, str, int, float], object]
@@ -72,6 +74,10 @@ class Channel(HTTPChannel):
     def allContentReceived(self) -> None:
         self._receiving = False
         super().allContentReceived()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.transport.write(_TOO_LONG)
+        self.loseConnection()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.site.draining:
@@ -164,7 +170,7 @@ class _Front(Resource):
             segments = self._paths.fold([segment.decode() for segment in request.postpath or ()])
         except UnicodeDecodeError:
             return write(request, failure(BadRequest("the path is not UTF-8")))
-        if self._limit is not None and segments[:1] == ["api"]:
+        if self._limit is not None and segments and segments[0].lower() == "api":
             allowance = self._limit.count(self._addresses.of(request))
             _tell(request, allowance, self._limit.window)
             if allowance.exceeded:
@@ -175,14 +181,15 @@ class _Front(Resource):
 
 
 def _tell(request: ApiRequest, allowance: Allowance, window: float) -> None:
-    resets_at = int(request.site.reactor.seconds() + allowance.resets_in) + 1
-    for prefix, reset in (("X-RateLimit", resets_at), ("RateLimit", int(allowance.resets_in) + 1)):
+    seconds = ceil(allowance.resets_in)
+    resets_at = ceil(request.site.reactor.seconds() + allowance.resets_in)
+    for prefix, reset in (("X-RateLimit", resets_at), ("RateLimit", seconds)):
         request.setHeader(f"{prefix}-Limit", str(allowance.limit))
         request.setHeader(f"{prefix}-Remaining", str(allowance.remaining))
         request.setHeader(f"{prefix}-Reset", str(reset))
     request.setHeader("RateLimit-Policy", f"{allowance.limit};w={int(window)}")
     if allowance.exceeded:
-        request.setHeader("Retry-After", str(int(allowance.resets_in) + 1))
+        request.setHeader("Retry-After", str(seconds))
 
 
 class _Root(Resource):
@@ -226,7 +233,7 @@ class Site(server.Site):
     """The factory of connections; logs each request and can be drained before the server stops."""
 
     protocol = Channel  # type: ignore[assignment]
-    _requests = Logger(namespace="aemos.http")
+    _log = Logger()
 
     def __init__(
         self, root: IResource, settings: Http, reactor: IReactorTime, observe: Observe
@@ -260,7 +267,7 @@ class Site(server.Site):
         """Log an answered request without its query, and tell the observer."""
         seconds = self.reactor.seconds() - request.began
         method = request.method.decode("ascii", "replace")
-        self._requests.info(
+        self._log.info(
             "{method} {path} {status} {ms} ms",
             method=method,
             path=_SECRET.sub("...", request.path.decode("ascii", "replace")),
