@@ -116,7 +116,7 @@ class Catalogue:
         return len(self._known)
 
     def held(self, uuid: str) -> Identity | None:
-        """@return: the identity if it can be used at once; None = ask `find`, others may wait there."""
+        """@return: the identity if it can be used at once; None = ask `find`, where others may wait."""
         return None if uuid in self._waiting else self._known.get(uuid)
 
     def find(self, uuid: str, found: Found, *, patient: bool = False) -> None:
@@ -295,16 +295,10 @@ class Catalogue:
         """Look for tokens and memberships that another process changed on a shared database.
 
         Reads at most 2,000 of the held sensors at a time, round robin, and publishes
-        `IdentityChanged` for those that differ. Errors are logged: the next sweep tries again.
-        """
-        try:
-            await self._sweep()
-        except StorageUnavailable:
-            return
-        except Exception:
-            self._log.failure("looking for changed tokens failed")
+        `IdentityChanged` for those that differ.
 
-    async def _sweep(self) -> None:
+        @raise StorageUnavailable: the database cannot tell.
+        """
         sensors = [
             identity for identity in self._known.values() if identity.kind is PrincipalKind.SENSOR
         ]

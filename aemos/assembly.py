@@ -1,0 +1,200 @@
+"""Makes the rooms of the server from its settings; `tap` and `server` run them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aemos.config.schema import Settings
+from aemos.http.adapter import Intake
+from aemos.http.auth import Authenticator
+from aemos.http.endpoint import Api
+from aemos.http.routes.areas import AreaRoutes
+from aemos.http.routes.auth import AuthRoutes
+from aemos.http.routes.datastreams import DataStreamRoutes
+from aemos.http.routes.device_tokens import DeviceTokenRoutes
+from aemos.http.routes.health import HealthRoutes, TestRoutes
+from aemos.http.routes.metrics import MetricsRoutes
+from aemos.http.routes.organizations import OrganizationRoutes
+from aemos.http.routes.sensors import SensorRoutes
+from aemos.http.routes.telemetry import TelemetryRoutes
+from aemos.http.routing import Group
+from aemos.http.site import build_site
+from aemos.messages.router import Router
+from aemos.model import ANONYMOUS, Kind
+from aemos.mqtt.announcements import Announcements
+from aemos.mqtt.broker import Broker
+from aemos.observability.health import Health
+from aemos.observability.metrics import Metrics
+from aemos.realtime.hub import Hub
+from aemos.realtime.session import Sessions
+from aemos.realtime.websocket import ChannelFactory, ChannelResource
+from aemos.services.areas import Areas
+from aemos.services.auth import Authentication
+from aemos.services.authorization import Authorization
+from aemos.services.catalogue import Catalogue
+from aemos.services.commands import PassedOn
+from aemos.services.device_login import DeviceLogin
+from aemos.services.events import Events, MessageRefused, ReadingsStored
+from aemos.services.history import History
+from aemos.services.ledger import Ledger
+from aemos.services.organizations import Organizations
+from aemos.services.passwords import Passwords
+from aemos.services.sensors import Sensors
+from aemos.services.status import StatusIngest
+from aemos.services.telemetry import ReadingIngest
+from aemos.services.token_use import TokenUse
+from aemos.services.tokens import DeviceTokens
+from aemos.services.upkeep import Upkeep
+from aemos.services.variables import Variables
+from aemos.services.web_tokens import WebTokens, signing_key
+from aemos.storage.database import Database
+
+
+class Services:
+    """What aemos does, over one database; knows no door."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        events: Events,
+        database: Database,
+        passwords: Passwords,
+    ) -> None:
+        """@param database: started; @param passwords: started."""
+        self.settings, self.reactor, self.events = settings, reactor, events
+        self.database, self.passwords = database, passwords
+        writer = database.writer
+        self.catalogue = Catalogue(database, events, settings.ingest, reactor)
+        self.token_use = TokenUse(database, reactor, settings.ingest.catalogue_size)
+        self.login = DeviceLogin(self.catalogue, settings.mqtt, reactor, self.token_use.used)
+        self.ledger = Ledger(writer, events, settings.ingest)
+        self.authentication = Authentication(
+            database,
+            events,
+            passwords,
+            WebTokens(signing_key(settings), settings.auth, reactor),
+            reactor,
+            settings.ingest.catalogue_refresh,
+        )
+        self.authorization = Authorization(
+            self.catalogue, database, reactor, settings.mqtt.acl, settings.realtime.anonymous
+        )
+        self.authenticator = Authenticator(
+            self.authentication, self.catalogue, reactor, self.token_use.used
+        )
+        self.upkeep = Upkeep(database, self.catalogue, settings, reactor)
+        passed_on = PassedOn(self.catalogue, self.ledger)
+        status = StatusIngest(self.catalogue, writer, events, self.ledger)
+        readings = ReadingIngest(self.catalogue, writer, events, self.ledger, settings.ingest)
+        self.router = Router(
+            {
+                Kind.DATASTREAM: readings.handle,
+                Kind.STATUS: status.handle,
+                Kind.STATE: passed_on.state,
+                Kind.COMMAND: passed_on.command,
+                Kind.BROADCAST: passed_on.broadcast,
+                Kind.RULE_CHAINS: passed_on.rule_chains,
+            },
+            self.ledger,
+        )
+
+
+class Doors:
+    """How the world gets in: MQTT, HTTP, and the realtime channel on the HTTP port."""
+
+    def __init__(self, services: Services) -> None:
+        settings, reactor, events = services.settings, services.reactor, services.events
+        self.broker = Broker(
+            router=services.router,
+            login=services.login,
+            authorization=services.authorization,
+            events=events,
+            settings=settings.mqtt,
+            reactor=reactor,
+            writer=services.database.writer,
+        )
+        Announcements(self.broker, settings.mqtt).listen(events)
+        self.hub = Hub(events, reactor)
+        self.sessions = Sessions(
+            self.hub,
+            services.authentication,
+            services.authorization,
+            events,
+            settings.realtime,
+            reactor,
+        )
+        self.channel = ChannelFactory(self.sessions, reactor)
+        self.health = Health(reactor)
+        self.health.add("database", services.database.ping)
+        self.metrics = Metrics()
+        _count(self.metrics, services, self)
+        self.site = build_site(
+            Api(self._routes(services), services.authenticator),
+            settings.http,
+            reactor,
+            children={"/ws/v1": ChannelResource(self.channel)},
+            observe=self.metrics.http_answered,
+        )
+
+    def _routes(self, services: Services) -> list[Group]:
+        database, events, clock = services.database, services.events, services.reactor
+        intake = Intake(
+            services.router, services.ledger, clock, services.settings.http.store_timeout
+        )
+        return [
+            HealthRoutes(
+                self.health,
+                clock,
+                congested=lambda: database.writer.full,
+                figures={"mqtt": self._mqtt_figures, "realtime": self._realtime_figures},
+            ),
+            TestRoutes(),
+            MetricsRoutes(self.metrics.render),
+            AuthRoutes(services.authentication),
+            OrganizationRoutes(Organizations(database)),
+            AreaRoutes(Areas(database, events)),
+            SensorRoutes(Sensors(database, events)),
+            TelemetryRoutes(Variables(database, events)),
+            DeviceTokenRoutes(DeviceTokens(database, events, clock), services.authenticator),
+            DataStreamRoutes(intake, History(database, events)),
+        ]
+
+    def _mqtt_figures(self) -> dict[str, Any]:
+        """The original's `getStats()` (spec/mqtt.md section 7)."""
+        clients = self.broker.clients()
+        return {
+            "isInitialized": self.broker.draining is None,
+            "connectedClients": len(clients),
+            "authenticatedClients": sum(client.principal != ANONYMOUS.key for client in clients),
+        }
+
+    def _realtime_figures(self) -> dict[str, Any]:
+        return {"connections": len(self.sessions), "rooms": self.hub.rooms}
+
+
+def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
+    """Bring the figures of all rooms together (spec/notifications-metrics.md section 3)."""
+    writer, broker, ledger = services.database.writer, doors.broker, services.ledger
+
+    def stored(event: ReadingsStored) -> None:
+        new = sum(reading.id is not None for reading in event.readings)
+        metrics.readings_stored(event.organization_id, new)
+        metrics.message_judged(event.door, "ACCEPTED")
+
+    def refused(event: MessageRefused) -> None:
+        metrics.message_judged(event.message.door, event.verdict.code.value)
+
+    services.events.subscribe(ReadingsStored, stored)
+    services.events.subscribe(MessageRefused, refused)
+    metrics.gauge("aemos_db_queued_rows", "rows that wait for commit", lambda: writer.queued)
+    metrics.gauge("aemos_db_up", "1 while the database answers", lambda: writer.away_since is None)
+    metrics.gauge(
+        "aemos_db_commit_seconds", "time of the last commit", lambda: writer.commit_seconds
+    )
+    metrics.counter("aemos_db_commits", "transactions of the writer", lambda: writer.batches)
+    metrics.counter("aemos_db_rows", "rows committed by the writer", lambda: writer.committed)
+    metrics.counter("aemos_ledger_skipped", "refusals only counted", lambda: ledger.not_written)
+    metrics.gauge("aemos_mqtt_connections", "open connections", lambda: len(broker.connections))
+    metrics.gauge("aemos_mqtt_subscriptions", "subscriptions", lambda: broker.subscription_count)
+    metrics.gauge("aemos_realtime_connections", "live sessions", lambda: len(doors.sessions))

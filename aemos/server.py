@@ -1,0 +1,212 @@
+"""The running server: opens its rooms in order, and closes them in the opposite one."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+
+from aemos import __version__
+from aemos.assembly import Doors, Services
+from aemos.config.schema import Settings
+from aemos.errors import AemosError, StartError
+from aemos.http.door import HttpDoor
+from aemos.mqtt.protocol import MqttFactory
+from aemos.mqtt.websocket import MqttWebSocketFactory
+from aemos.observability.logs import LoggedService, Observer
+from aemos.services import demo
+from aemos.services.control import ControlSocket, socket_path
+from aemos.services.events import Events
+from aemos.services.passwords import Passwords
+from aemos.services.users import Users
+from aemos.storage.database import Database, open_database
+
+
+class Server(LoggedService):
+    """What `twistd aemos` runs.
+
+    Start: database (with its migrations), services, doors. Stop: the doors stop accepting, what is
+    queued is committed and acknowledged, then sessions close and the database does; all of it
+    within `stop_grace`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        observer: Observer,
+        command: Mapping[Any, Any] | None = None,
+    ) -> None:
+        super().__init__(observer, command)
+        self._settings, self._reactor = settings, reactor
+        self._control: ControlSocket | None = None
+        self._passwords: Passwords | None = None
+        self._database: Database | None = None
+        self._services: Services | None = None
+        self._doors: Doors | None = None
+        self._http: HttpDoor | None = None
+        self._ports: list[IListeningPort] = []
+        self._starting: Deferred[None] | None = None
+
+    # ------------------------------------------------------------------ start
+
+    def startService(self) -> None:
+        """Begin to start; a failure is one line in the log and ends the process with code 1."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._starting = ensureDeferred(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._open()
+        except AemosError as error:
+            self._fail(str(error))
+        except Exception:
+            self._log.failure("starting failed")
+            self._fail("a fault of the server, see above")
+
+    async def _open(self) -> None:
+        reactor, events = self._reactor, Events()
+        _make_data_dir(self._settings.data_dir)
+        self._control = ControlSocket(reactor, socket_path(self._settings), events)
+        self._control.start()
+        passwords = self._passwords = Passwords(self._settings.auth, reactor)
+        passwords.start()
+        database = self._database = open_database(reactor, self._settings)
+        for name in await database.start():
+            self._log.info("migration {name} applied", name=name)
+        settings, farm = self._settings, None
+        if settings.demo:
+            farm = await demo.create(settings, database, passwords)
+            if farm is not None:
+                settings = demo.with_open_telemetry(settings, farm)
+        if settings.auth.admin_email:
+            users = Users(database, events, passwords)
+            await users.create_admin(settings.auth.admin_email, settings.auth.admin_password)
+        self._services = Services(settings, reactor, events, database, passwords)
+        self._doors = Doors(self._services)
+        ports = await self._open_doors(settings, self._doors)
+        self._services.upkeep.start()
+        _write_ports(settings.data_dir, ports)
+        bound = ", ".join(f"{name} {port}" for name, port in ports.items())
+        self._log.info("aemos {version} is ready: {ports}", version=__version__, ports=bound)
+        if farm is not None:
+            # The log takes sys.stdout over and would mask the tokens.
+            print(demo.banner(settings, farm, ports), file=sys.__stdout__, flush=True)
+
+    async def _open_doors(self, settings: Settings, doors: Doors) -> dict[str, int]:
+        """Listen at every door. @return: the TCP ports that were bound, by name of the door."""
+        ports = {}
+        mqtt = settings.mqtt
+        doors.broker.start()
+        if mqtt.enabled:
+            if not mqtt.auth_enabled:
+                self._log.warn("mqtt.auth_enabled is false: MQTT clients are not checked at all")
+            endpoint = mqtt.endpoint or _tcp(mqtt.host, mqtt.port)
+            ports["mqtt"] = await self._listen("MQTT", endpoint, MqttFactory(doors.broker))
+            endpoint = mqtt.websocket_endpoint
+            if not endpoint and mqtt.websocket_port:
+                endpoint = _tcp(mqtt.host, mqtt.websocket_port)
+            if endpoint:
+                factory = MqttWebSocketFactory(doors.broker)
+                port = await self._listen("MQTT over WebSocket", endpoint, factory)
+                ports["mqtt_websocket"] = port
+        if settings.http.enabled:
+            http = HttpDoor(doors.site, settings.http, self._reactor, settings.stop_grace)
+            await http.listen()
+            self._http = http
+            ports["http"] = http.port or 0
+        return ports
+
+    async def _listen(self, name: str, endpoint: str, factory: IProtocolFactory) -> int:
+        try:
+            port = await serverFromString(self._reactor, endpoint).listen(factory)
+        except Exception as error:
+            raise StartError(f"{name} cannot listen on {endpoint}: {error}") from error
+        self._ports.append(port)
+        return getattr(port.getHost(), "port", 0)
+
+    def _fail(self, reason: str) -> None:
+        self._log.critical("aemos cannot start: {reason}", reason=reason)
+        atexit.register(_exit_with_failure)
+        self._reactor.callLater(0, self._reactor.stop)
+
+    # ------------------------------------------------------------------ stop
+
+    def stopService(self) -> Deferred[None]:
+        """Stop in order; fires when everything is closed, or when the grace is over."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        ends = self._reactor.seconds() + self._settings.stop_grace
+        if self._starting is not None:
+            self._starting.cancel()
+        doors, services = self._doors, self._services
+        closing: list[Deferred[Any]] = []
+        closing += [maybeDeferred(port.stopListening) for port in self._ports]
+        if doors is not None:
+            closing.append(doors.broker.drain())
+        if self._http is not None:
+            closing.append(self._http.stopService())
+        await self._within(ends, closing, "acknowledging what was taken")
+        if services is not None:
+            services.upkeep.stop()
+            await self._within(ends, [ensureDeferred(services.token_use.stop())], "last uses")
+        if self._database is not None:
+            await self._database.stop(max(0.0, ends - self._reactor.seconds()))
+        if doors is not None:
+            sessions = [doors.broker.close_all(), doors.channel.stop()]
+            await self._within(ends, sessions, "closing sessions")
+        if self._passwords is not None:
+            self._passwords.stop()
+        if self._control is not None:
+            await self._control.stop()
+
+    async def _within(self, ends: float, waiting: list[Deferred[Any]], what: str) -> None:
+        """Wait for all, but no longer than the grace lasts; an error is logged and stops nothing."""
+        all_done = DeferredList(waiting, consumeErrors=True)
+        timer = self._reactor.callLater(max(0.0, ends - self._reactor.seconds()), all_done.cancel)
+        for succeeded, result in await all_done:
+            if not succeeded:
+                self._log.warn(
+                    "stopping: {what}: {reason}", what=what, reason=result.getErrorMessage()
+                )
+        if timer.active():
+            timer.cancel()
+
+
+def _tcp(host: str, port: int) -> str:
+    escaped = host.replace("\\", "\\\\").replace(":", "\\:")
+    return f"tcp:{port}:interface={escaped}:backlog=1024"
+
+
+def _make_data_dir(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"the data folder {path} cannot be made: {error.strerror}") from error
+
+
+def _write_ports(data_dir: str, ports: Mapping[str, int]) -> None:
+    """Tell other programs on this machine what was bound; port 0 in the settings picks freely."""
+    path = os.path.join(data_dir, "ports.json")
+    with open(f"{path}.new", "w") as file:
+        json.dump(dict(ports), file)
+    os.replace(f"{path}.new", path)
+
+
+def _exit_with_failure() -> None:
+    """Give the process the exit code that twistd has no way to give it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

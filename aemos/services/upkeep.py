@@ -1,0 +1,74 @@
+"""Work that comes round: forgetting old keys and ledger entries, looking for foreign changes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from aemos.config.schema import Settings
+from aemos.errors import StorageUnavailable
+from aemos.model import Instant
+from aemos.services.catalogue import Catalogue
+from aemos.storage import ledger, readings
+from aemos.storage.database import Database
+
+_MINUTE = 60.0
+_DAY = 86_400_000  # milliseconds
+
+
+class Upkeep:
+    """Runs each job again and again; a job that fails is logged and comes round again."""
+
+    _log = Logger()
+
+    def __init__(
+        self, database: Database, catalogue: Catalogue, settings: Settings, clock: IReactorTime
+    ) -> None:
+        self._database, self._clock, self._settings = database, clock, settings
+        self._jobs: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
+            ("forgetting old keys of readings", _MINUTE, self._forget_keys),
+            ("cutting the ledger", _MINUTE, self._cut_ledger),
+        ]
+        if not database.dialect.single_writer:
+            refresh = settings.ingest.catalogue_refresh
+            self._jobs.append(("looking for changed tokens", refresh, catalogue.sweep))
+        self._running: list[LoopingCall] = []
+
+    def start(self) -> None:
+        """Begin; the first round comes after one period."""
+        for name, period, job in self._jobs:
+            call = LoopingCall(self._run, name, job)
+            call.clock = self._clock
+            self._running.append(call)
+            call.start(period, now=False).addErrback(
+                lambda failure: self._log.failure("upkeep ended", failure)
+            )
+
+    def stop(self) -> None:
+        """End; a job that is running is left to finish."""
+        for call in self._running:
+            call.stop()
+        self._running.clear()
+
+    def _run(self, name: str, job: Callable[[], Awaitable[object]]) -> Deferred[object]:
+        async def guarded() -> None:
+            try:
+                await job()
+            except StorageUnavailable as error:
+                self._log.debug("{job} is put off: {error}", job=name, error=error)
+            except Exception:
+                self._log.failure("{job} failed", job=name)
+
+        return ensureDeferred(guarded())
+
+    async def _forget_keys(self) -> None:
+        age = self._settings.database.repeat_days * _DAY
+        before = Instant(Instant.of(self._clock.seconds()) - age)
+        await self._database.transact(readings.prune_keys, before)
+
+    async def _cut_ledger(self) -> None:
+        await self._database.transact(ledger.prune, self._settings.ingest.ledger_entries)
