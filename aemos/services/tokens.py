@@ -42,6 +42,7 @@ def expiry(text: str, now: Instant) -> Instant:
             if duration
             else Instant.parse(text.strip())
         )
+        ends.datetime()  # is there such a year?
     except (ValueError, OverflowError):
         raise BadRequest(
             f"{text!r} is neither a time (ISO 8601) nor a duration such as 30d"

@@ -48,13 +48,14 @@ async def shared_database(
 @pytest_twisted.async_yield_fixture
 async def farm(shared_database: Database) -> AsyncIterator[Farm]:
     """Two organizations with an area, a sensor, a variable and a token each, served over HTTP."""
-    await shared_database.transact(_clear)
+    await shared_database.transact(clear)
     opened, close = await open_farm(shared_database)
     yield opened
     await close()
 
 
-def _clear(tx: Transaction) -> None:
+def clear(tx: Transaction) -> None:
+    """Empty the tables that the farm sows and its routes fill."""
     tx.execute("UPDATE Area SET parentArea = NULL")
     for table in _TABLES:
         tx.execute(f"DELETE FROM {table}")
