@@ -140,7 +140,11 @@ class Doors:
     def _routes(self, services: Services) -> list[Group]:
         database, events, clock = services.database, services.events, services.reactor
         intake = Intake(
-            services.router, services.ledger, clock, services.settings.http.store_timeout
+            services.router,
+            services.ledger,
+            database.writer,
+            clock,
+            services.settings.http.store_timeout,
         )
         return [
             HealthRoutes(

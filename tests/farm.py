@@ -205,7 +205,8 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         TelemetryRoutes(Variables(database, events)),
         DeviceTokenRoutes(DeviceTokens(database, events, reactor), authenticator),
         DataStreamRoutes(
-            Intake(router, ledger, reactor, settings.store_timeout), History(database, events)
+            Intake(router, ledger, database.writer, reactor, settings.store_timeout),
+            History(database, events),
         ),
     ]
     site = build_site(Api(groups, authenticator), settings, reactor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from aemos.errors import (
@@ -21,9 +21,7 @@ from aemos.messages.router import Router
 from aemos.model import Code, Instant, Kind, Message, Principal, Verdict
 from aemos.services.ledger import Ledger
 from aemos.storage.readings import Reading
-
-RETRY_AFTER = 1
-"""Seconds after which a client may send a withdrawn reading again."""
+from aemos.storage.writer import Writer
 
 _ERRORS: Mapping[Code, type[AemosError]] = {
     Code.VALIDATION_ERROR: BadRequest,
@@ -37,6 +35,7 @@ _ERRORS: Mapping[Code, type[AemosError]] = {
     Code.QUOTA_EXCEEDED: TooManyRequests,
     Code.WITHDRAWN: Unavailable,
 }
+_BEHIND = Verdict(Code.WITHDRAWN, "the server is behind with storing; nothing was stored")
 _NOT_IN_TIME = Verdict(Code.WITHDRAWN, "the readings could not be stored in time and were not")
 
 
@@ -67,6 +66,7 @@ class Intake:
 
     _router: Router
     _ledger: Ledger
+    _writer: Writer
     _clock: IReactorTime
     _timeout: float
 
@@ -76,9 +76,9 @@ class Intake:
         @param uuid: of the sensor that the readings belong to.
         @param payload: JSON, one reading or `dataStreams` (spec/mqtt.md section 5).
         @return: the readings as committed, with ids; a repeat is marked `duplicate`. Fails with
-            what `refusal` makes of the verdict, or with `Unavailable` when the commit does not
-            begin within the time-out: then the readings were taken back and are not stored. A
-            commit that has begun is waited for, however long it takes.
+            what `refusal` makes of the verdict, or with `Unavailable` when the writer is full (P3)
+            or the commit does not begin within the time-out: then the readings were taken back and
+            are not stored. A commit that has begun is waited for, however long it takes.
         """
         message = Message(
             kind=Kind.DATASTREAM,
@@ -88,6 +88,9 @@ class Intake:
             received_at=Instant.of(self._clock.seconds()),
             door="http",
         )
+        if self._writer.full:
+            self._ledger.note(message, _BEHIND)
+            return fail(refusal(_BEHIND))
         stored: Deferred[list[Reading]] = Deferred()
 
         def done(verdict: Verdict) -> None:

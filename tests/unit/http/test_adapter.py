@@ -73,15 +73,22 @@ class Ledger:
 
 
 @attrs.define
+class Writer:
+    full: bool = False
+
+
+@attrs.define
 class Bench:
     router: Router = attrs.field(factory=Router)
     ledger: Ledger = attrs.field(factory=Ledger)
+    writer: Writer = attrs.field(factory=Writer)
     clock: Clock = attrs.field(factory=Clock)
 
     def store(self) -> Deferred[list[Reading]]:
         router: Any = self.router
         ledger: Any = self.ledger
-        return Intake(router, ledger, self.clock, 5.0).store(SENSOR, "uuid-1", b"{}")
+        writer: Any = self.writer
+        return Intake(router, ledger, writer, self.clock, 5.0).store(SENSOR, "uuid-1", b"{}")
 
 
 def failed(stored: Deferred[list[Reading]]) -> AemosError:
@@ -127,6 +134,14 @@ def test_what_does_not_begin_to_commit_in_time_is_taken_back() -> None:
     assert isinstance(error, Unavailable)
     assert error.status == 503
     assert [verdict.code for verdict in bench.ledger.noted] == [Code.WITHDRAWN]
+
+
+def test_nothing_more_is_taken_while_the_writer_is_full() -> None:
+    bench = Bench(writer=Writer(full=True))
+    error = failed(bench.store())
+    assert (error.status, bench.router.messages) == (503, [])
+    assert [verdict.code for verdict in bench.ledger.noted] == [Code.WITHDRAWN]
+    assert bench.clock.getDelayedCalls() == []
 
 
 def test_a_commit_that_has_begun_is_waited_for() -> None:
