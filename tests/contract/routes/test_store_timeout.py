@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from aemos.config.schema import Http
@@ -22,9 +23,11 @@ class Held:
     """Rows whose batch lasts until the test lets go."""
 
     def __init__(self) -> None:
+        self.begun: Deferred[None] = Deferred()
         self.let_go = threading.Event()
 
     def store(self, tx: Transaction, items: Any) -> None:
+        reactor.callFromThread(self.begun.callback, None)
         self.let_go.wait(10)
 
 
@@ -32,11 +35,12 @@ async def test_a_reading_behind_a_busy_writer_is_taken_back_and_answered_503(
     shared_database: Database,
 ) -> None:
     await shared_database.transact(clear)
-    farm, close = await open_farm(shared_database, Http(rate_limit=False, store_timeout=0.2))
+    farm, close = await open_farm(shared_database, Http(rate_limit=False, store_timeout=1.0))
     assert (await farm.call("POST", "/datastreams/token", TOKENS[NORTH], TEMPERATURE)).status == 201
     farm.happened.clear()
     held, freed = Held(), Deferred[Any]()
     shared_database.writer.submit(Unit(((held, [None]),), freed.callback))
+    await held.begun
     try:
         reply = await farm.call("POST", "/datastreams/token", TOKENS[NORTH], TEMPERATURE)
     finally:
