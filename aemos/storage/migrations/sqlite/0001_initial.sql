@@ -287,8 +287,9 @@ CREATE TABLE login_session (
   user_id INTEGER NOT NULL REFERENCES User (id) ON DELETE CASCADE ON UPDATE CASCADE,
   created_at INTEGER NOT NULL,
   expires_at INTEGER NOT NULL CONSTRAINT "expires_at is out of range" CHECK (expires_at BETWEEN -62135596800000 AND 253402300799999),
-  revoked_at INTEGER
-) STRICT;
+  revoked_at INTEGER,
+  PRIMARY KEY (id)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX "login_session.user_id" ON login_session (user_id);
 CREATE INDEX "login_session.expires_at" ON login_session (expires_at);
 
