@@ -19,7 +19,7 @@ from tests.parts import need
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays; without it, collecting garbage after each test costs nothing."""
+    """What is imported by now stays: collecting garbage after each test need not look at it."""
     gc.collect()
     gc.freeze()
 

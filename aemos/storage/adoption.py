@@ -1,8 +1,8 @@
 """Completes the tables that the original system created in MySQL, without touching their rows.
 
-`CREATE TABLE IF NOT EXISTS` leaves an existing table as it is. What it lacks of the columns and keys
-that the same statement declares is added here. A unique key that existing rows break is reported
-and left off: the rule is then kept by the code alone.
+`CREATE TABLE IF NOT EXISTS` leaves an existing table as it is. What it lacks of the columns and
+keys that the same statement declares is added here. A unique key that existing rows break is
+reported and left off: the rule is then kept by the code alone.
 """
 
 from __future__ import annotations
@@ -92,13 +92,15 @@ def _add_keys(tx: Transaction, declared: _Declared) -> None:
             duplicates = _duplicates(tx, declared.table, key)
             if duplicates:
                 _log.warn(
-                    "{table}: {columns} should be unique but is not, so no unique index was added: {rows}",
+                    "{table}.{columns} is not unique, so its unique index is left off: {rows}",
                     table=declared.table,
-                    columns=", ".join(key.columns),
+                    columns=",".join(key.columns),
                     rows="; ".join(duplicates),
                 )
                 key = _Key(key.name, key.columns, unique=False)  # still needed to find rows by it
-        if not key.unique and any(other.columns[: len(key.columns)] == key.columns for other in present):
+        if not key.unique and any(
+            other.columns[: len(key.columns)] == key.columns for other in present
+        ):
             continue
         _log.info("adding index {key} to {table}", key=key.name, table=declared.table)
         taken = {other.name.lower() for other in present}

@@ -79,7 +79,7 @@ class Database:
                 raise
             raise StartError(f"the database cannot be opened: {error}") from error
         with contextlib.closing(connection):
-            dialect.check(connection)
+            connection.require_version()
             return migrate.migrate(connection, dialect, self._now())
 
     async def stop(self, grace: float = 10.0) -> None:
@@ -88,7 +88,7 @@ class Database:
         @param grace: seconds that the writer gets.
         """
         await self.writer.stop(grace)
-        self._pool.close()
+        self._pool.close()  # type: ignore[no-untyped-call]
 
     def read(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run `function(tx, *args)` in a thread; it must not write.
@@ -127,32 +127,38 @@ class Database:
 
     def _transact(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         def transact() -> T:
-            return in_transaction(
-                self._pool.connect(), self.dialect, self._now(), function, *args
-            )
+            return in_transaction(self._pool.connect(), self.dialect, self._now(), function, *args)
 
         return self._persistently(transact)
 
     def _persistently(self, work: Callable[[], T]) -> T:
-        """Try again where that may help: once on another connection, several times after a deadlock."""
-        lost = False
-        for attempt in range(1, _ATTEMPTS + 1):
+        """Try again where that may help: after a lost connection once, after a deadlock more often.
+
+        @raise Exception: in the words of `aemos.errors` if it is the driver's.
+        """
+        reconnected = False
+        attempts = 0
+        while True:
+            in_doubt = False
             try:
                 return work()
-            except Exception as problem:
-                in_doubt = isinstance(problem, CommitInDoubt)
-                error = problem.__cause__ if in_doubt else problem
-                assert isinstance(error, Exception)
+            except CommitInDoubt as doubt:
+                in_doubt, error = True, doubt.error
+            except Exception as raised:
+                error = raised
+            attempts += 1
             trouble = self.dialect.classify(error)
-            if trouble in (Trouble.LOST, Trouble.AWAY):
-                connected = self._pool.forget()
-                if trouble is Trouble.LOST and connected and not lost and not in_doubt:
-                    lost = True
-                    continue
-            elif trouble is Trouble.BUSY and attempt < _ATTEMPTS:
+            if trouble is Trouble.BUSY and attempts < _ATTEMPTS:
                 continue
-            raise translated(error, self.dialect) from error
-        raise AssertionError("unreachable")
+            if trouble in (Trouble.LOST, Trouble.AWAY):
+                was_connected = self._pool.forget()
+                if was_connected and not (reconnected or in_doubt):
+                    reconnected = True
+                    continue
+            problem = translated(error, self.dialect)
+            if problem is error:
+                raise error
+            raise problem from error
 
     def _now(self) -> Instant:
         return Instant.of(self._clock.seconds())

@@ -74,5 +74,7 @@ def prune(tx: Transaction, keep: int) -> int:
             "SELECT id FROM ledger WHERE device_uuid = %s ORDER BY id DESC LIMIT 1 OFFSET %s",
             (uuid, keep - 1),
         )
-        deleted += tx.execute("DELETE FROM ledger WHERE device_uuid = %s AND id < %s", (uuid, oldest))
+        deleted += tx.execute(
+            "DELETE FROM ledger WHERE device_uuid = %s AND id < %s", (uuid, oldest)
+        )
     return deleted

@@ -17,8 +17,8 @@ _FORMS = "mysql://user:password@host:3306/name or sqlite:///path"
 def dialect_of(settings: Settings) -> Dialect:
     """Read `database.url`; the parts of it are percent-decoded.
 
-    As elsewhere in Python, `sqlite:///path` is relative to the current folder and `sqlite:////path` is
-    absolute. `mysql://` takes the queries `unix_socket` and `ssl_ca` (paths).
+    As elsewhere in Python, `sqlite:///path` is relative to the current folder and `sqlite:////path`
+    is absolute. `mysql://` takes the queries `unix_socket` and `ssl_ca` (paths).
 
     @raise ConfigurationError: names what is wrong, and never shows the password.
     """

@@ -103,7 +103,8 @@ def _apply(
 ) -> list[str]:
     tx.execute(_TABLE.format(instant="DATETIME(3)" if dialect.name == "mysql" else "INTEGER"))
     applied = {
-        row["version"]: row for row in tx.all("SELECT version, name, checksum FROM schema_migration")
+        row["version"]: row
+        for row in tx.all("SELECT version, name, checksum FROM schema_migration")
     }
     _check(applied, known)
     missing = [migration for migration in known if migration.version not in applied]
@@ -130,11 +131,11 @@ def _check(applied: dict[int, dict[str, str]], known: Sequence[Migration]) -> No
         if migration is None:
             newest = known[-1].name if known else "none"
             raise StartError(
-                f"the database has migration {row['name']}, which this aemos does not know (its newest"
-                f" is {newest}): it was used with a newer aemos, run that one"
+                f"the database has migration {row['name']}, which this aemos does not know (its"
+                f" newest is {newest}): it was used with a newer aemos, run that one"
             )
         if row["checksum"] != migration.checksum:
             raise StartError(
-                f"migration {row['name']} is not the one that was applied to the database: its checksum"
-                " has changed"
+                f"migration {row['name']} is not the one that was applied to the database: its"
+                " checksum has changed"
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, TypeVar
 
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
 from aemos.storage.dialects.base import Connection, Dialect
@@ -29,9 +30,14 @@ class CheckedPool(adbapi.ConnectionPool):
     def __init__(
         self, reactor: Any, dialect: Dialect, *, size: int, ping_after: float, writing: bool
     ) -> None:
-        """@param reactor: IReactorThreads, IReactorTime and IReactorCore."""
+        """
+        @param reactor: IReactorThreads, IReactorTime and IReactorCore.
+        @param size: connections at most.
+        @param ping_after: seconds.
+        @param writing: whether its connections may change anything.
+        """
         # adbapi insists on the name of a module; the dialect is what connects.
-        super().__init__("sqlite3", cp_min=1, cp_max=size, cp_reactor=reactor)
+        super().__init__("sqlite3", cp_min=1, cp_max=size, cp_reactor=reactor)  # type: ignore[no-untyped-call]
         self._dialect = dialect
         self._writing = writing
         self._ping_after = ping_after
@@ -39,18 +45,21 @@ class CheckedPool(adbapi.ConnectionPool):
         self._last_used: dict[int, float] = {}
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Call `function(*args)` in one of the pool's threads, where `connect` gives its connection."""
-        reactor: IReactorCore = self._reactor
-        return deferToThreadPool(reactor, self.threadpool, function, *args)
+        """Call `function(*args)` in a thread of the pool, where `connect` gives its connection."""
+        return deferToThreadPool(self._reactor, self.threadpool, function, *args)
 
     def connect(self) -> Connection:
-        """@return: this thread's connection, checked if it was idle; raises what the driver raises."""
-        thread = self.threadID()
+        """@return: this thread's connection, checked if it was idle.
+
+        Raises what the driver raises when there is no connecting.
+        """
+        thread = get_ident()
         connection = self.connections.get(thread)
         now = self._clock.seconds()
-        if connection is not None and now - self._last_used[thread] >= self._ping_after:
-            if not self._dialect.alive(connection):
-                self.disconnect(connection)
+        if connection is not None:
+            idle = now - self._last_used[thread]
+            if idle >= self._ping_after and not connection.alive():
+                self.forget()
                 connection = None
         if connection is None:
             connection = self._dialect.connect(writing=self._writing)
@@ -63,8 +72,8 @@ class CheckedPool(adbapi.ConnectionPool):
 
         @return: whether it had one.
         """
-        connection = self.connections.get(self.threadID())
+        connection = self.connections.get(get_ident())
         if connection is None:
             return False
-        self.disconnect(connection)
+        self.disconnect(connection)  # type: ignore[no-untyped-call]
         return True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from aemos.model import Instant
-from aemos.storage.transaction import Transaction, marks
+from aemos.storage.transaction import Transaction
 
 _COLUMNS = ("value", "telemetryDataId", "recievedAt")
 _KEYS_AT_ONCE = 500  # SQLite takes 32,766 parameters in a statement, of which a key needs two
@@ -42,7 +42,9 @@ class Readings:
         if keyed:
             items = _without_repeats(tx, items, keyed)
         rows = [(reading.value, reading.telemetry_id, reading.at) for reading in items]
-        for reading, row_id in zip(items, tx.insert_rows("DataStream", _COLUMNS, rows), strict=True):
+        for reading, row_id in zip(
+            items, tx.insert_rows("DataStream", _COLUMNS, rows), strict=True
+        ):
             reading.id = row_id
 
 
@@ -70,11 +72,9 @@ def _known_keys(tx: Transaction, keyed: Sequence[Reading]) -> set[tuple[int, byt
     known: set[tuple[int, bytes | None]] = set()
     for start in range(0, len(keyed), _KEYS_AT_ONCE):
         part = keyed[start : start + _KEYS_AT_ONCE]
-        pairs = ", ".join(["(%s, %s)"] * len(part))
         rows = tx.all(
-            f"SELECT telemetry_id, digest FROM reading_key WHERE (telemetry_id, digest) IN (VALUES {pairs})"
-            if tx.dialect.name == "sqlite"
-            else f"SELECT telemetry_id, digest FROM reading_key WHERE (telemetry_id, digest) IN ({pairs})",
+            "SELECT telemetry_id, digest FROM reading_key"
+            f" WHERE (telemetry_id, digest) IN ({tx.dialect.row_marks(len(part), 2)})",
             [value for reading in part for value in (reading.telemetry_id, reading.key)],
         )
         known.update((row["telemetry_id"], row["digest"]) for row in rows)

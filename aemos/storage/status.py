@@ -20,7 +20,7 @@ _MEANS = {"online": "active", "offline": "disconnected"}
 
 @attrs.frozen(slots=True, eq=False)
 class StatusReport:
-    """One report: `status` as sent (at most 50 characters), `at` as the device says or as received."""
+    """One report: `status` as sent (at most 50 characters), `at` as the device says or received."""
 
     uuid: str
     status: str

@@ -31,7 +31,7 @@ class Kind(enum.Enum):
 
 @attrs.frozen
 class Table:
-    """One table: its name, its columns in order, and whether it keeps `createdAt` and `updatedAt`."""
+    """One table; `timestamps` = it keeps `createdAt` and `updatedAt`."""
 
     name: str
     columns: Mapping[str, Kind]
@@ -131,8 +131,7 @@ _ALL = (
     ),
     _table(
         "OrganizationUser",
-        "id:id userId:id organizationId:id role:id status:text createdAt:instant "
-        "updatedAt:instant",
+        "id:id userId:id organizationId:id role:id status:text createdAt:instant updatedAt:instant",
         timestamps=True,
     ),
     _table(

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def marks(values: Collection[object]) -> str:
-    """@return: as many placeholders as there are values, for `IN (...)`; there must be at least one."""
+    """@return: a placeholder for each value, for `IN (...)`; there must be at least one."""
     return ", ".join(["%s"] * len(values))
 
 
@@ -92,10 +92,12 @@ class Transaction:
             changes = {"updatedAt": self.now, **changes}
         params = declared.encoded(changes)
         assignments = ", ".join(f"{column} = %s" for column in params)
-        return self.execute(f"UPDATE {table} SET {assignments} WHERE id = %s", (*params.values(), id))
+        return self.execute(
+            f"UPDATE {table} SET {assignments} WHERE id = %s", (*params.values(), id)
+        )
 
     def upsert(self, table: str, key: Sequence[str], values: Mapping[str, Any]) -> None:
-        """Insert a row, or change the row that has the same `key` (a primary key or unique index)."""
+        """Insert a row, or change the one that has the same `key` (primary key or unique index)."""
         params = TABLES[table].encoded(values)
         changed = [column for column in params if column not in key]
         self._run(
@@ -122,7 +124,12 @@ class Transaction:
 
 
 class CommitInDoubt(Exception):
-    """COMMIT failed: whether it took place is not known. The driver's error is the `__cause__`."""
+    """COMMIT failed: whether it took place is not known."""
+
+    def __init__(self, error: Exception) -> None:
+        """@param error: what the driver raised."""
+        super().__init__(str(error))
+        self.error = error
 
 
 def in_transaction(
@@ -132,19 +139,19 @@ def in_transaction(
 
     @raise CommitInDoubt: the statements went well, COMMIT did not.
     """
-    dialect.begin(connection)
+    connection.begin()
     try:
         with contextlib.closing(connection.cursor()) as cursor:
             result = function(Transaction(cursor, dialect, now), *args)
     except BaseException:
         # On a lost connection this fails as well, and the first error is the one that counts.
         with contextlib.suppress(Exception):
-            dialect.rollback(connection)
+            connection.rollback()
         raise
     try:
-        dialect.commit(connection)
+        connection.commit()
     except Exception as error:
         with contextlib.suppress(Exception):
-            dialect.rollback(connection)
-        raise CommitInDoubt from error
+            connection.rollback()
+        raise CommitInDoubt(error) from error
     return result

@@ -1,8 +1,8 @@
 """The one writer: commits what many messages store together, and tells each when it is stored.
 
-While one transaction runs, units queue; when it has committed, the next takes all that queued, up to
-`max_batch` rows. An idle server so commits a single unit at once, a busy one fills its batches by
-itself, without a timer. Promises P1, P3, P6 and P7 of the design live here.
+While one transaction runs, units queue; when it has committed, the next takes all that queued, up
+to `max_batch` rows. An idle server so commits a single unit at once, a busy one fills its batches
+by itself, without a timer. Promises P1, P3, P6 and P7 of the design live here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class Unit:
         """
         self.parts = parts
         self.done = done
-        self.rows = sum([len(items) for _, items in parts])
+        rows = 0
+        for _, items in parts:
+            rows += len(items)
+        self.rows = rows
         self.started = False
         self.withdrawn = False
         self._writer: Writer | None = None
@@ -90,8 +93,8 @@ class Writer:
     """Owns one thread and one connection; everything public is called in the reactor thread.
 
     What is read from outside: `queued` (rows waiting or being written), `batches` and `committed`
-    (transactions and rows so far), `refused` (units), `commit_seconds` (the last transaction took so
-    long), `away_since` (None while the database answers).
+    (transactions and rows so far), `refused` (units), `commit_seconds` (how long the last
+    transaction took), `away_since` (None while the database answers).
     """
 
     _log = Logger()
@@ -345,10 +348,9 @@ class Writer:
                     self._threads.callFromThread(self._set_away, None)
                 return None
             except CommitInDoubt as doubt:
-                assert isinstance(doubt.__cause__, Exception)
-                in_doubt, error = True, doubt.__cause__
-            except Exception as problem:
-                error = problem
+                in_doubt, error = True, doubt.error
+            except Exception as raised:
+                error = raised
             trouble = self._dialect.classify(error)
             attempts += 1
             if trouble is Trouble.BUSY and attempts < _ATTEMPTS:
@@ -356,9 +358,8 @@ class Writer:
             if trouble is Trouble.DUPLICATE and len(batch) == 1 and attempts == 1:
                 # Another process may have stored the same reading just now: look again once.
                 continue
-            if in_doubt or trouble in (Trouble.LOST, Trouble.AWAY):
-                self._wait(error)
-            elif trouble is Trouble.BUSY and len(batch) == 1:
+            locked = trouble is Trouble.BUSY and len(batch) == 1  # by others: not its fault
+            if in_doubt or locked or trouble in (Trouble.LOST, Trouble.AWAY):
                 self._wait(error)
             else:
                 return self._refusal(error, trouble)
@@ -416,10 +417,10 @@ class Writer:
             result = in_transaction(
                 self._connect(), self._dialect, self._now(), interaction.function, *interaction.args
             )
+        except CommitInDoubt as doubt:
+            self._fail(interaction, translated(doubt.error, self._dialect))
         except Exception as error:
-            cause = error.__cause__ if isinstance(error, CommitInDoubt) else error
-            assert isinstance(cause, Exception)
-            self._fail(interaction, translated(cause, self._dialect))
+            self._fail(interaction, translated(error, self._dialect))
         else:
             self._threads.callFromThread(interaction.result.callback, result)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ class Cursor(Protocol):
     """The part of a DB-API cursor that is used."""
 
     @property
-    def description(self) -> Sequence[Sequence[Any]] | None: ...
+    def description(self) -> Any: ...
 
     @property
     def rowcount(self) -> int: ...
@@ -22,19 +22,37 @@ class Cursor(Protocol):
     @property
     def lastrowid(self) -> int | None: ...
 
-    def execute(self, sql: str, params: Sequence[Any] = ...) -> Any: ...
+    def execute(self, sql: str, params: Any = ..., /) -> Any: ...
 
-    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> Any: ...
+    def executemany(self, sql: str, rows: Iterable[Any], /) -> Any: ...
 
-    def fetchall(self) -> Sequence[Sequence[Any]]: ...
+    def fetchall(self) -> Sequence[Any]: ...
 
     def close(self) -> None: ...
 
 
 class Connection(Protocol):
-    """The part of a DB-API connection that is used; it is always in autocommit mode."""
+    """A DB-API connection in autocommit mode, with explicit transactions."""
 
     def cursor(self) -> Cursor: ...
+
+    def begin(self) -> None:
+        """Start a write transaction."""
+        ...
+
+    def commit(self) -> None: ...
+
+    def rollback(self) -> None:
+        """End the transaction if one is open."""
+        ...
+
+    def alive(self) -> bool:
+        """Ask the server, cheaply; never raises."""
+        ...
+
+    def require_version(self) -> None:
+        """@raise StartError: the server or library is too old; one line that names the version."""
+        ...
 
     def close(self) -> None: ...
 
@@ -70,24 +88,6 @@ class Dialect(Protocol):
         """
         ...
 
-    def check(self, connection: Connection) -> None:
-        """@raise StartError: the server or library is too old; one line that names the version."""
-        ...
-
-    def alive(self, connection: Connection) -> bool:
-        """Ask the server, cheaply; never raises."""
-        ...
-
-    def begin(self, connection: Connection) -> None:
-        """Start a write transaction."""
-        ...
-
-    def commit(self, connection: Connection) -> None: ...
-
-    def rollback(self, connection: Connection) -> None:
-        """End the transaction if one is open."""
-        ...
-
     def exclusively(self, connection: Connection) -> AbstractContextManager[None]:
         """While inside, no other server migrates this database; waits for one that does."""
         ...
@@ -98,6 +98,10 @@ class Dialect(Protocol):
 
     def statement(self, sql: str) -> str:
         """Turn `%s` placeholders into what the driver takes."""
+        ...
+
+    def row_marks(self, rows: int, columns: int) -> str:
+        """@return: placeholders for the rows of `(a, b) IN (...)`."""
         ...
 
     def on_conflict(self, key: Sequence[str], changed: Sequence[str]) -> str:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pymysql
-from pymysql.constants import CLIENT, CR, ER, FIELD_TYPE
-from pymysql.converters import conversions, escape_item, escape_string
+from pymysql.constants import CLIENT, CR, ER
 
 from aemos.errors import StartError
-from aemos.model import Instant
 from aemos.storage.dialects.base import Connection, Cursor, Trouble
+from aemos.storage.dialects.mysql_values import CONVERSIONS, row_literals
 
 _OLDEST_MYSQL = (8, 0)
 _OLDEST_MARIADB = (10, 6)
-
 _PATIENCE = 600  # seconds that a server waits for another one that migrates
 
 _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO,PIPES_AS_CONCAT"
@@ -34,98 +30,75 @@ _MISSING_REFERENCE = {
     ER.ROW_IS_REFERENCED,
     ER.ROW_IS_REFERENCED_2,
 }
+_MISSING = {ER.BAD_NULL_ERROR, ER.NO_DEFAULT_FOR_FIELD}
+_OUT_OF_RANGE = {ER.WARN_DATA_OUT_OF_RANGE, 1690}  # 1690: ER_DATA_OUT_OF_RANGE
 _REFUSED = {
-    ER.BAD_NULL_ERROR,
-    ER.NO_DEFAULT_FOR_FIELD,
+    *_MISSING,
+    *_OUT_OF_RANGE,
     ER.DATA_TOO_LONG,
-    ER.WARN_DATA_OUT_OF_RANGE,
     ER.WARN_DATA_TRUNCATED,
     ER.TRUNCATED_WRONG_VALUE,
     ER.TRUNCATED_WRONG_VALUE_FOR_FIELD,
     ER.DIVISION_BY_ZERO,
-    1690,  # ER_DATA_OUT_OF_RANGE
     3140,  # ER_INVALID_JSON_TEXT
     3819,  # ER_CHECK_CONSTRAINT_VIOLATED
     4025,  # MariaDB: ER_CONSTRAINT_FAILED
 }
-# The statement is a mistake of ours; nothing that the operator does would help.
+# The statement is a mistake of ours: nothing that an operator does would help.
 _OUR_MISTAKE = {ER.PARSE_ERROR, ER.SYNTAX_ERROR, ER.BAD_FIELD_ERROR, ER.WRONG_VALUE_COUNT_ON_ROW}
 
-_COLUMN = re.compile(r"[Cc]olumn '(?:[^']*\.)?([^'.]+)'")
-_FIELD = re.compile(r"Field '([^']+)'")
+_COLUMN = re.compile(r"(?:[Cc]olumn|Field|CONSTRAINT) ['`](?:[^'`]*\.)?([^'`.]+)['`]")
 _KEY = re.compile(r"for key '(?:[^']*\.)?([^'.]+)'")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+
+if TYPE_CHECKING:
+    _PyMySQLConnection = pymysql.connections.Connection[pymysql.cursors.Cursor]
+else:
+    _PyMySQLConnection = pymysql.connections.Connection
 
 
-@functools.lru_cache(maxsize=4096)
-def _second_text(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).strftime("'%Y-%m-%d %H:%M:%S.")
+class RowTooLarge(ValueError):
+    """One row alone is larger than `max_allowed_packet`."""
 
 
-def _instant_literal(value: int, mapping: object = None) -> str:
-    """`'2026-01-01 00:00:00.000'`; readings of one batch share few seconds, hence the cache.
+class MySQLConnection(_PyMySQLConnection):
+    """PyMySQL's connection and what the pool asks of it."""
 
-    @raise OverflowError: outside the years 1 to 9999.
-    """
-    second, millisecond = divmod(value, 1000)
-    return f"{_second_text(second)}{millisecond:03d}'"
+    def alive(self) -> bool:
+        try:
+            self.ping(reconnect=False)
+        except Exception:
+            return False
+        return True
 
+    def require_version(self) -> None:
+        text = self.version
+        # MariaDB says "5.5.5-10.11.6-MariaDB" to be taken for a MySQL by old replicas.
+        found = re.match(r"(?:5\.5\.5-)?(\d+)\.(\d+)", text)
+        version = (int(found[1]), int(found[2])) if found else (0, 0)
+        product, oldest = ("MariaDB", _OLDEST_MARIADB) if self.maria else ("MySQL", _OLDEST_MYSQL)
+        if version < oldest:
+            needed = f"{oldest[0]}.{oldest[1]}"
+            raise StartError(f"{product} {text} is too old: {needed} or later is needed")
 
-def _instant_of(text: str | bytes) -> Instant | None:
-    """Read a DATETIME; None for the zero dates that lax servers let in."""
-    if isinstance(text, bytes):
-        text = text.decode("ascii")
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return Instant((moment.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND)
+    @property
+    def maria(self) -> bool:
+        """Whether the server is a MariaDB."""
+        return "mariadb" in self.version.lower()
 
-
-def _number_of(text: str) -> int | float:
-    """DECIMAL (what SUM and AVG give) as SQLite gives it."""
-    return float(text) if "." in text else int(text)
-
-
-_CONVERSIONS = {
-    **conversions,
-    FIELD_TYPE.DATETIME: _instant_of,
-    FIELD_TYPE.TIMESTAMP: _instant_of,
-    FIELD_TYPE.DECIMAL: _number_of,
-    FIELD_TYPE.NEWDECIMAL: _number_of,
-    Instant: _instant_literal,
-}
-
-# Literals for the hot path, chosen by exact type: PyMySQL's own way costs three times as much.
-_LITERALS: dict[type, Callable[[Any], str]] = {
-    str: lambda value: f"'{escape_string(value)}'",
-    int: str,
-    bool: lambda value: "1" if value else "0",
-    Instant: _instant_literal,
-    bytes: lambda value: f"X'{value.hex()}'",
-    type(None): lambda value: "NULL",
-}
-
-
-def _literal(value: Any) -> str:
-    encode = _LITERALS.get(value.__class__)
-    return str(escape_item(value, "utf8mb4", _CONVERSIONS)) if encode is None else encode(value)
-
-
-@functools.lru_cache(maxsize=256)
-def _row_template(width: int, count: int) -> str:
-    return ",".join([f"({','.join(['%s'] * width)})"] * count)
+    @property
+    def version(self) -> str:
+        """As the server tells it."""
+        return str(self.get_server_info())  # type: ignore[no-untyped-call]
 
 
 @attrs.define(eq=False)
 class MySQL:
     """A database on a MySQL or MariaDB server.
 
-    Connections are in autocommit mode, READ COMMITTED, strict, in UTC; an UPDATE counts the rows that
-    it matched, as SQLite does. A statement without an answer for `query_timeout` counts as a lost
-    connection.
+    Connections are in autocommit mode, READ COMMITTED, strict, in UTC; an UPDATE counts the rows
+    that it matched, as SQLite does. A statement without an answer for `query_timeout` seconds
+    counts as a lost connection.
     """
 
     user: str
@@ -142,13 +115,13 @@ class MySQL:
     single_writer = False
     for_update = " FOR UPDATE"
 
-    # Learnt from the server: a packet larger than this makes it hang up. Its lowest default is 16 MiB.
+    # Learnt from the server at each connect. It hangs up on a packet larger than this.
     _max_packet: int = attrs.field(default=16 * 1024 * 1024, init=False)
     _id_step: int = attrs.field(default=1, init=False)
 
     def connect(self, *, writing: bool, patient: bool = False) -> Connection:
         timeout = None if patient else self.query_timeout
-        connection = pymysql.connect(
+        connection = MySQLConnection(
             host=self.host,
             port=self.port,
             unix_socket=self.unix_socket,
@@ -157,7 +130,7 @@ class MySQL:
             database=self.database,
             ssl_ca=self.ssl_ca,
             charset="utf8mb4",
-            conv=_CONVERSIONS,
+            conv=CONVERSIONS,
             autocommit=True,
             client_flag=CLIENT.FOUND_ROWS,
             connect_timeout=max(1, round(self.connect_timeout)),
@@ -171,9 +144,10 @@ class MySQL:
             raise
         return connection
 
-    def _prepare(self, connection: pymysql.Connection[Any]) -> None:
-        maria = "mariadb" in connection.get_server_info().lower()
-        # The original drops what is below a second (spec/data-model.md section 1), and so does MariaDB.
+    def _prepare(self, connection: MySQLConnection) -> None:
+        # The original drops what is below a second (spec/data-model.md section 1): so does
+        # MariaDB, and MySQL when told to.
+        maria = connection.maria
         mode = _SQL_MODE if maria else _SQL_MODE + ",TIME_TRUNCATE_FRACTIONAL"
         isolation = "tx_isolation" if maria else "transaction_isolation"
         with connection.cursor() as cursor:
@@ -183,37 +157,6 @@ class MySQL:
             )
             cursor.execute("SELECT @@max_allowed_packet, @@auto_increment_increment")
             self._max_packet, self._id_step = map(int, cursor.fetchone() or ())
-
-    def check(self, connection: Connection) -> None:
-        assert isinstance(connection, pymysql.Connection)
-        text = str(connection.get_server_info())
-        # MariaDB says "5.5.5-10.11.6-MariaDB" to be taken for a MySQL by old replicas.
-        found = re.match(r"(?:5\.5\.5-)?(\d+)\.(\d+)", text)
-        version = (int(found[1]), int(found[2])) if found else (0, 0)
-        maria = "mariadb" in text.lower()
-        product, oldest = ("MariaDB", _OLDEST_MARIADB) if maria else ("MySQL", _OLDEST_MYSQL)
-        if version < oldest:
-            raise StartError(f"{product} {text} is too old: {oldest[0]}.{oldest[1]} or later is needed")
-
-    def alive(self, connection: Connection) -> bool:
-        assert isinstance(connection, pymysql.Connection)
-        try:
-            connection.ping(reconnect=False)
-        except Exception:
-            return False
-        return True
-
-    def begin(self, connection: Connection) -> None:
-        assert isinstance(connection, pymysql.Connection)
-        connection.begin()
-
-    def commit(self, connection: Connection) -> None:
-        assert isinstance(connection, pymysql.Connection)
-        connection.commit()
-
-    def rollback(self, connection: Connection) -> None:
-        assert isinstance(connection, pymysql.Connection)
-        connection.rollback()
 
     @contextlib.contextmanager
     def exclusively(self, connection: Connection) -> Iterator[None]:
@@ -235,61 +178,58 @@ class MySQL:
     def statement(self, sql: str) -> str:
         return sql  # PyMySQL's own placeholders
 
+    def row_marks(self, rows: int, columns: int) -> str:
+        return ", ".join([f"({', '.join(['%s'] * columns)})"] * rows)
+
     def on_conflict(self, key: Sequence[str], changed: Sequence[str]) -> str:
-        columns = changed or key[:1]
-        assignments = ", ".join(f"{column} = VALUES({column})" for column in columns)
+        # VALUES(): MariaDB does not know the row alias that newer MySQL prefers.
+        assignments = ", ".join(f"{column} = VALUES({column})" for column in changed or key[:1])
         return f"ON DUPLICATE KEY UPDATE {assignments}"
 
     def insert_rows(
         self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     ) -> Sequence[int]:
-        """One INSERT, or several when the server would not take so large a packet.
+        """One INSERT, or several where the server would not take so large a packet.
 
-        PyMySQL's `executemany` is not used: it splits without a word, so that `lastrowid` is that of
-        its last part. A multi-row INSERT gets consecutive ids whatever `innodb_autoinc_lock_mode` is.
+        Not PyMySQL's `executemany`: it splits without a word, and `lastrowid` is then that of the
+        last part. The ids of one INSERT are consecutive in every `innodb_autoinc_lock_mode`.
         """
-        literals = tuple([_literal(value) for row in rows for value in row])
-        if sum(map(len, literals)) * 4 + 1024 > self._max_packet:
-            return self._insert_large(cursor, table, columns, literals)
         head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-        cursor.execute(head + _row_template(len(columns), len(rows)) % literals)
-        first, step = cursor.lastrowid or 0, self._id_step
-        return range(first, first + len(rows) * step, step)
-
-    def _insert_large(
-        self, cursor: Cursor, table: str, columns: Sequence[str], literals: Sequence[str]
-    ) -> Sequence[int]:
-        width = len(columns)
+        literals = list(row_literals(rows))
+        # A character has at most four bytes.
+        if (sum(map(len, literals)) + len(literals) + len(head)) * 4 < self._max_packet:
+            return self._insert(cursor, head, literals)
         ids: list[int] = []
-        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-        part: list[str] = []
-        size = len(head)
-
-        def flush() -> None:
-            cursor.execute(head + ",".join(part))
-            first, step = cursor.lastrowid or 0, self._id_step
-            ids.extend(range(first, first + len(part) * step, step))
-
-        for start in range(0, len(literals), width):
-            row = f"({','.join(literals[start : start + width])})"
-            length = len(row.encode("utf-8", "surrogateescape")) + 1
-            if len(head) + length > self._max_packet - 1024:
-                raise RowTooLarge("larger than the server takes (max_allowed_packet)")
-            if part and size + length > self._max_packet - 1024:
-                flush()
-                part.clear()
-                size = len(head)
-            part.append(row)
-            size += length
-        flush()
+        for part in self._packets(literals, self._max_packet - len(head) - 1024):
+            ids += self._insert(cursor, head, part)
         return ids
+
+    def _insert(self, cursor: Cursor, head: str, literals: Sequence[str]) -> range:
+        cursor.execute(head + ",".join(literals))
+        first, step = cursor.lastrowid or 0, self._id_step
+        return range(first, first + len(literals) * step, step)
+
+    def _packets(self, literals: Sequence[str], room: int) -> Iterator[list[str]]:
+        """Cut the rows into lists of at most `room` bytes."""
+        part: list[str] = []
+        left = room
+        for literal in literals:
+            size = len(literal.encode("utf-8", "surrogateescape")) + 1
+            if size > room:
+                raise RowTooLarge("larger than the database server takes (max_allowed_packet)")
+            if size > left:
+                yield part
+                part, left = [], room
+            part.append(literal)
+            left -= size
+        yield part
 
     def classify(self, error: Exception) -> Trouble | None:
         if isinstance(error, (OverflowError, UnicodeEncodeError, RowTooLarge)):
             return Trouble.REFUSED  # a time that no datetime holds, a lone surrogate
         if not isinstance(error, pymysql.MySQLError):
             return None
-        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        code = _code(error)
         if code in _BUSY:
             return Trouble.BUSY
         if code in _DUPLICATE:
@@ -298,25 +238,26 @@ class MySQL:
             return Trouble.MISSING_REFERENCE
         if code in _REFUSED:
             return Trouble.REFUSED
-        # InterfaceError (0, '') is how PyMySQL says that it closed the connection earlier.
-        if code >= CR.CR_ERROR_FIRST and code <= CR.CR_ERROR_LAST or isinstance(error, pymysql.InterfaceError):
+        # InterfaceError (0, '') is how PyMySQL says that it has closed the connection itself.
+        by_client = CR.CR_ERROR_FIRST <= code <= CR.CR_ERROR_LAST
+        if by_client or isinstance(error, pymysql.InterfaceError):
             return Trouble.LOST
         if code in _OUR_MISTAKE or (code == 0 and isinstance(error, pymysql.ProgrammingError)):
             return None
-        return Trouble.AWAY  # disk full, read-only, too many connections, no right, no such table ...
+        return Trouble.AWAY  # disk full, read-only, shutting down, no right, no such table ...
 
     def explain(self, error: Exception) -> str:
         if isinstance(error, RowTooLarge):
             return str(error)
-        code, text = (error.args[0], str(error.args[1])) if len(error.args) > 1 else (0, "")
-        found = _COLUMN.search(text) or _FIELD.search(text)
+        found = _COLUMN.search(str(error.args[-1])) if error.args else None
         if found is None:
             return "a value does not fit its column"
+        code = _code(error)
         if code == ER.DATA_TOO_LONG:
             return f"{found[1]} is too long"
-        if code in (ER.BAD_NULL_ERROR, ER.NO_DEFAULT_FOR_FIELD):
+        if code in _MISSING:
             return f"{found[1]} is missing"
-        if code in (ER.WARN_DATA_OUT_OF_RANGE, 1690):
+        if code in _OUT_OF_RANGE:
             return f"{found[1]} is out of range"
         return f"{found[1]} is not an allowed value"
 
@@ -325,5 +266,6 @@ class MySQL:
         return found[1] if found else ""
 
 
-class RowTooLarge(ValueError):
-    """One row alone is larger than `max_allowed_packet`."""
+def _code(error: Exception) -> int:
+    code = error.args[0] if error.args else 0
+    return code if isinstance(code, int) else 0

@@ -23,11 +23,29 @@ _REFUSED = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_T
 _CONSTRAINT = re.compile(r"constraint failed: (.*)$")
 
 
+class SQLiteConnection(sqlite3.Connection):
+    """The module's connection and what the pool asks of it."""
+
+    def begin(self) -> None:
+        # Not plain BEGIN: a transaction that reads first could not become a writing one later.
+        self.execute("BEGIN IMMEDIATE")
+
+    def alive(self) -> bool:
+        return True  # there is no server that could hang up
+
+    def require_version(self) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            needed = ".".join(map(str, _OLDEST))
+            raise StartError(
+                f"SQLite {sqlite3.sqlite_version} is too old: {needed} or later is needed"
+            )
+
+
 class SQLite:
     """A database file.
 
-    Connections are in autocommit mode; times are INTEGER milliseconds, JSON is TEXT. `synchronous` is
-    FULL: with WAL, anything less loses commits when the power fails.
+    Times are INTEGER milliseconds, JSON is TEXT. `synchronous` is FULL: with WAL, anything less
+    loses commits when the power fails.
     """
 
     name = "sqlite"
@@ -51,6 +69,7 @@ class SQLite:
             timeout=_PATIENCE if patient else self._busy_timeout,
             isolation_level=None,
             check_same_thread=False,  # adbapi closes what its threads opened
+            factory=SQLiteConnection,
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -63,35 +82,16 @@ class SQLite:
             raise
         return connection
 
-    def check(self, connection: Connection) -> None:
-        if sqlite3.sqlite_version_info < _OLDEST:
-            raise StartError(
-                f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, _OLDEST))} or later is needed"
-            )
-
-    def alive(self, connection: Connection) -> bool:
-        return True  # there is no server that could hang up
-
-    def begin(self, connection: Connection) -> None:
-        connection.cursor().execute("BEGIN IMMEDIATE")
-
-    def commit(self, connection: Connection) -> None:
-        connection.cursor().execute("COMMIT")
-
-    def rollback(self, connection: Connection) -> None:
-        assert isinstance(connection, sqlite3.Connection)
-        connection.rollback()
-
     @contextlib.contextmanager
     def exclusively(self, connection: Connection) -> Iterator[None]:
         """One transaction: SQLite rolls back DDL as well."""
-        self.begin(connection)
+        connection.begin()
         try:
             yield
         except BaseException:
-            self.rollback(connection)
+            connection.rollback()
             raise
-        self.commit(connection)
+        connection.commit()
 
     def set_aside(self, connection: Connection, label: str) -> None:
         """Copy the last committed state to a file beside it, named after it and `label`."""
@@ -110,6 +110,9 @@ class SQLite:
     def statement(sql: str) -> str:
         return sql.replace("%s", "?").replace("%%", "%")
 
+    def row_marks(self, rows: int, columns: int) -> str:
+        return "VALUES " + ", ".join([f"({', '.join(['%s'] * columns)})"] * rows)
+
     def on_conflict(self, key: Sequence[str], changed: Sequence[str]) -> str:
         if not changed:
             return f"ON CONFLICT ({', '.join(key)}) DO NOTHING"
@@ -119,9 +122,8 @@ class SQLite:
     def insert_rows(
         self, cursor: Cursor, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
     ) -> Sequence[int]:
-        cursor.executemany(
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", rows
-        )
+        values = ", ".join("?" * len(columns))
+        cursor.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
         cursor.execute("SELECT last_insert_rowid()")
         # One connection writes at a time, and an AUTOINCREMENT id is one more than the last.
         last = cursor.fetchall()[0][0]
