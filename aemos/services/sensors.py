@@ -95,7 +95,7 @@ class Sensors:
     async def change(
         self, by: Principal, sensor_id: int, stated: int | None, changes: Mapping[str, Any]
     ) -> Row:
-        """Change some columns; a new `areaId` moves the sensor within its organization.
+        """Change some columns; another `areaId` moves the sensor within its organization.
 
         @raise NotFound, Forbidden, BadRequest: as `create` and `access.require_owned`; Forbidden
             too when the area belongs to another organization (a System Admin may move it there).
@@ -115,7 +115,7 @@ class Sensors:
                 area = _area(tx, area_id)
                 if not by.administrator and area["organizationId"] != stated:
                     raise Forbidden("Forbidden: the area belongs to another organization")
-                sensors.put(tx, sensor_id, area_id, instead_of=place_id)
+                sensors.put(tx, sensor_id, area_id)
             return before, _whole(tx, sensor_id)
 
         before, after = await self._transact(write)

@@ -85,14 +85,7 @@ def change(tx: Transaction, sensor_id: int, changes: Mapping[str, Any]) -> None:
         tx.update("Sensor", sensor_id, changes)
 
 
-def put(tx: Transaction, sensor_id: int, area_id: int, *, instead_of: int | None = None) -> None:
-    """Place a sensor in an area, and take it out of `instead_of` if it lay there."""
-    if instead_of is not None:
-        tx.execute(
-            "DELETE FROM AreaSensor WHERE areaId = %s AND sensorId = %s", (instead_of, sensor_id)
-        )
-    already = tx.value(
-        "SELECT sensorId FROM AreaSensor WHERE areaId = %s AND sensorId = %s", (area_id, sensor_id)
-    )
-    if already is None:
-        tx.insert("AreaSensor", {"areaId": area_id, "sensorId": sensor_id})
+def put(tx: Transaction, sensor_id: int, area_id: int) -> None:
+    """Place a sensor in this area and no other."""
+    tx.execute("DELETE FROM AreaSensor WHERE sensorId = %s", (sensor_id,))
+    tx.insert("AreaSensor", {"areaId": area_id, "sensorId": sensor_id})

@@ -138,14 +138,6 @@ async def test_a_new_sensor_is_refused_with_the_reason(
     assert farm.changed() == []
 
 
-async def test_a_uuid_taken_twice_in_an_old_database_is_still_refused(farm: Farm) -> None:
-    """Where old rows break the unique index it is left off, and the rule lives in the code."""
-    await farm.run("UPDATE Sensor SET uuid = NULL WHERE id = 2")
-    body = {"uuid": UUIDS[NORTH]}
-    reply = await farm.call("PATCH", "/sensors/2?organizationId=2", "south-admin", body)
-    assert reply.status == 400
-
-
 async def test_a_sensor_cannot_speak_for_a_device_of_another_organization(farm: Farm) -> None:
     """Their uuids share the topics of MQTT."""
     pump = {"id": 5, "name": "pump", "uuid": FREE_UUID}
