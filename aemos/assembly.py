@@ -182,8 +182,7 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     writer, broker, ledger = services.database.writer, doors.broker, services.ledger
 
     def stored(event: ReadingsStored) -> None:
-        new = sum(reading.id is not None for reading in event.readings)
-        metrics.readings_stored(event.organization_id, new)
+        metrics.readings_stored(event.organization_id, event.new)
         metrics.message_judged(event.door, "ACCEPTED")
 
     def refused(event: MessageRefused) -> None:

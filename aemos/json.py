@@ -37,7 +37,6 @@ def _enc_hook(value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
-_any_decoder = msgspec.json.Decoder()
 
 
 def encode(value: Any) -> bytes:
@@ -47,7 +46,7 @@ def encode(value: Any) -> bytes:
 
 def decode(raw: bytes | str) -> Any:
     """@raise MalformedJson: the text is not JSON, or nested deeper than the parser can follow."""
-    return _guarded(_any_decoder.decode, raw)
+    return _decode_any(raw)
 
 
 def decoder(shape: type[T], *, strict: bool = True) -> Callable[[bytes | str], T]:
@@ -56,19 +55,24 @@ def decoder(shape: type[T], *, strict: bool = True) -> Callable[[bytes | str], T
     @param strict: False also takes numeric and boolean text where a number or boolean is meant.
     @raise MalformedJson, WrongShape: (the function) as named there.
     """
-    inner = msgspec.json.Decoder(shape, strict=strict).decode
-    return lambda raw: _guarded(inner, raw)
+    parse = msgspec.json.Decoder(shape, strict=strict).decode
+
+    def decode(raw: bytes | str) -> T:
+        try:
+            return parse(raw)
+        except (ValueError, RecursionError) as error:
+            raise _translated(error) from None
+
+    return decode
 
 
-def _guarded(parse: Callable[[bytes | str], T], raw: bytes | str) -> T:
-    try:
-        return parse(raw)
-    except msgspec.ValidationError as error:
-        raise WrongShape(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedJson(f"not JSON: {error}") from None
-    except RecursionError:
-        raise MalformedJson("not JSON that can be read: nested too deeply") from None
+def _translated(error: Exception) -> BadRequest:
+    """What a failure of the parser means; msgspec's errors and UnicodeError are ValueErrors."""
+    if isinstance(error, msgspec.ValidationError):
+        return WrongShape(str(error))
+    if isinstance(error, RecursionError):
+        return MalformedJson("not JSON that can be read: nested too deeply")
+    return MalformedJson(f"not JSON: {error}")
 
 
 def text(value: str | int | float | bool) -> str:
@@ -115,3 +119,6 @@ def number_text(value: float) -> str:
     power = point - 1
     tail = f"e{'+' if power > 0 else '-'}{abs(power)}"
     return sign + digits[0] + ("." + digits[1:] if count > 1 else "") + tail
+
+
+_decode_any = decoder(object)

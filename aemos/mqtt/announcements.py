@@ -43,7 +43,8 @@ class Announcements:
     def message_refused(self, event: MessageRefused) -> None:
         """Tell a device, on `devices/{its uuid}/errors`, why its message was not stored."""
         message, verdict = event.message, event.verdict
-        if message.principal.kind not in (PrincipalKind.SENSOR, PrincipalKind.DEVICE):
+        of_device = message.principal.kind in (PrincipalKind.SENSOR, PrincipalKind.DEVICE)
+        if verdict.accepted or not of_device:
             return
         topic = f"devices/{message.principal.name}/errors"
         if self._broker.has_subscribers(topic):

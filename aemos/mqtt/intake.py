@@ -71,7 +71,7 @@ class Receipt:
         self.settled = True
         route = self.route
         if route is not None and route.forwards:
-            self.forwards = verdict is ACCEPTED or verdict.accepted
+            self.forwards = verdict is ACCEPTED  # a repeat went out when it came first
         intake = self.intake
         if intake.receipts[0] is self:
             intake.release()

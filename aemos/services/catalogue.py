@@ -1,7 +1,7 @@
 """The sensors and devices that the hot path needs, in memory, with their tokens and variables.
 
 Filled when first asked for, bounded, dropped by `IdentityChanged`. What is in here keeps logins and
-judging going while the database is away. Tokens are held as SHA-256 digests only.
+judging going while the database is away. Tokens are held as digests only.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ _PAUSE = 1.0  # seconds between attempts while the database is away
 
 
 def digest(token: str | bytes) -> str:
-    """@return: the form in which a token is held and compared: SHA-256 as 64 hex digits."""
-    return hashlib.sha256(token if isinstance(token, bytes) else token.encode()).hexdigest()
+    """@return: the form in which a token is held and compared: BLAKE2s-256 as 64 hex digits.
+
+    Tokens are random, so a fast hash is enough; this one costs half of what SHA-256 does.
+    """
+    return hashlib.blake2s(token if isinstance(token, bytes) else token.encode()).hexdigest()
 
 
 @attrs.frozen(slots=True)

@@ -19,14 +19,15 @@ from aemos.storage.readings import Reading
 E = TypeVar("E")
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.define(slots=True, eq=False)  # not frozen: one is made for each message, and that costs
 class ReadingsStored:
-    """Readings of one message were committed; those with `id` None were repeats and are not new."""
+    """Readings of one message were committed; `new` of them, the rest were repeats without an id."""
 
     sensor_id: int
     sensor_uuid: str
     organization_id: int | None
     readings: Sequence[Reading]
+    new: int
     door: str
 
 
@@ -60,7 +61,10 @@ class StatusStored:
 
 @attrs.frozen(slots=True, eq=False)
 class MessageRefused:
-    """A message was not stored; `message.payload` may hold a token: redact before showing it."""
+    """A message was not stored (accepted only as a repeat, if its verdict says so).
+
+    `message.payload` may hold a token: redact before showing it.
+    """
 
     message: Message
     verdict: Verdict

@@ -47,8 +47,7 @@ class Ledger:
                 self._write(message, verdict, owner)
         else:
             self.not_written += 1
-        if not verdict.accepted:
-            self._events.publish(MessageRefused(message, verdict))
+        self._events.publish(MessageRefused(message, verdict))
         done(verdict)
 
     def note(self, message: Message, verdict: Verdict) -> None:

@@ -67,12 +67,8 @@ class ReadingIngest:
     def __init__(
         self, catalogue: Catalogue, writer: Writer, events: Events, ledger: Ledger, settings: Ingest
     ) -> None:
-        self._catalogue, self._writer, self._events, self._ledger = (
-            catalogue,
-            writer,
-            events,
-            ledger,
-        )
+        self._catalogue, self._writer = catalogue, writer
+        self._events, self._ledger = events, ledger
         self._max_items = settings.max_items
 
     def handle(self, message: Message, done: Done) -> Unit | None:
@@ -165,13 +161,16 @@ class ReadingIngest:
         if error is not None:
             self._ledger.refuse(message, Verdict(Code.DATA_STREAM_ERROR, str(error)), done)
             return
-        if all(reading.duplicate for reading in readings):
+        new = len(readings)
+        for reading in readings:
+            new -= reading.duplicate
+        if not new:
             self._ledger.refuse(message, _DUPLICATE, done)
             return
         done(ACCEPTED)
         self._events.publish(
             ReadingsStored(
-                identity.id, identity.uuid, identity.organization_id, readings, message.door
+                identity.id, identity.uuid, identity.organization_id, readings, new, message.door
             )
         )
 
@@ -255,6 +254,8 @@ def _variable(item: Item, identity: Identity) -> Variable:
 
 def _event_time(item: Item) -> Instant | None:
     """The reading's own time if usable: ISO text, epoch seconds or milliseconds."""
+    if item.recievedAt is None and item.timestamp is None and item.ts is None:
+        return None
     for given in (item.recievedAt, item.timestamp, item.ts):
         if given is None:
             continue

@@ -103,7 +103,7 @@ class World:
         )
 
     def store(self, *readings: Reading, uuid: str = "s-1", organization: int | None = 10) -> None:
-        self.events.publish(ReadingsStored(3, uuid, organization, readings, "mqtt"))
+        self.events.publish(ReadingsStored(3, uuid, organization, readings, len(readings), "mqtt"))
 
 
 def reading(telemetry_id: int = 1, value: str = "20.5", id: int | None = 100) -> Reading:
