@@ -58,7 +58,7 @@ class Transport(Protocol):
 
 @implementer(IPushProducer)
 class Outbox:
-    """Sends through `write`, pausing while the transport says that it is full.
+    """Sends through the transport's `write`, pausing while the transport says that it is full.
 
     `unsent` counts the bytes that neither socket nor transport has taken. `on_drained` is called
     after a turn in which everything went out, so that what waits behind the outbox can follow.
@@ -70,28 +70,19 @@ class Outbox:
         "_parts",
         "_transport",
         "_turn",
-        "_write",
         "on_drained",
         "peer",
         "sent",
         "unsent",
     )
 
-    def __init__(
-        self,
-        transport: Transport,
-        turn: Turn,
-        peer: str,
-        write: Callable[[bytes], object] | None = None,
-    ) -> None:
-        """@param write: instead of `transport.write`, e.g. to put frames around the bytes."""
+    def __init__(self, transport: Transport, turn: Turn, peer: str) -> None:
         self.peer = peer
         self.unsent = 0
         self.sent = 0
         self.on_drained: Callable[[], object] | None = None
         self._transport = transport
         self._turn = turn
-        self._write = write or transport.write
         self._parts: list[bytes] = []
         self._blocked = False
         self._closed = False
@@ -124,7 +115,7 @@ class Outbox:
             self._closed = True
             self.on_drained = None
             if self._parts:
-                self._write(self._take())
+                self._transport.write(self._take())
             self._transport.unregisterProducer()
             self._transport.loseConnection()
 
@@ -178,7 +169,7 @@ class Outbox:
 
     def _send(self, data: bytes) -> None:
         self.unsent = 0
-        self._write(data)
+        self._transport.write(data)
 
 
 class SocketOutbox(Outbox):

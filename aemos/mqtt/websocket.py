@@ -1,0 +1,134 @@
+"""MQTT over WebSocket (MQTT 3.1.1 chapter 6): the same `Connection` below Autobahn's protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from aemos.mqtt.broker import Broker
+from aemos.mqtt.connection import Connection
+from aemos.mqtt.counters import CloseReason
+from aemos.mqtt.outbox import Outbox
+from aemos.mqtt.protocol import peer_name
+
+SUBPROTOCOLS = frozenset({"mqtt", "mqttv3.1"})
+
+_NORMAL, _UNSUPPORTED_DATA = 1000, 1003
+
+
+class MqttWebSocket(WebSocketServerProtocol):
+    """Frames around the byte stream of one connection.
+
+    Binary frames are one stream, however packets lie in them [MQTT-6.0.0-2]; they are passed on as
+    they arrive, so a large frame takes no memory. Control frames do not count as signs of life. For
+    its outbox this is the transport.
+    """
+
+    factory: MqttWebSocketFactory
+    transport: Any  # TCP or TLS: more interfaces than one annotation can name
+    connection: Connection
+    _aemos_status = _NORMAL
+
+    # ------------------------------------------------------------------ from below
+
+    def connectionMade(self) -> None:
+        """Part of `IProtocol`: the time for handshake and CONNECT starts together."""
+        broker = self.factory.broker
+        super().connectionMade()
+        self.connection = Connection(
+            broker, Outbox(self, broker.turn, peer_name(self.transport.getPeer()))
+        )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Part of `IProtocol`."""
+        super().connectionLost(reason)
+        self.connection.lost(reason.getErrorMessage())
+
+    def onConnect(self, request: Any) -> str:
+        """Choose the first subprotocol offered that we speak [MQTT-6.0.0-4]; any path will do."""
+        for offered in request.protocols:
+            if offered in SUBPROTOCOLS:
+                return str(offered)
+        raise ConnectionDeny(400, "the subprotocol must be mqtt or mqttv3.1")
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """A data frame of a new message [MQTT-6.0.0-1]."""
+        if not isBinary:
+            self._aemos_status = _UNSUPPORTED_DATA
+            self.connection.close(CloseReason.MALFORMED, "a text frame [MQTT-6.0.0-1]")
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """The length of a frame means nothing to MQTT."""
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        """Some bytes of a frame, unmasked."""
+        self.connection.receive(payload)
+
+    def onMessageFrameEnd(self) -> None:
+        """Neither does its end."""
+
+    def onMessageEnd(self) -> None:
+        """Nor that of the message."""
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        # A transport with a producer would wait for it instead of closing.
+        self.transport.unregisterProducer()
+        super()._closeConnection(abort)
+
+    # ------------------------------------------------------------------ transport of the outbox
+
+    def write(self, data: bytes) -> None:
+        """One binary frame."""
+        if self.state == self.STATE_OPEN:
+            self.sendMessage(data, True)  # type: ignore[no-untyped-call]
+
+    def loseConnection(self) -> None:
+        """Say why in a close frame, then end the connection behind it."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(self._aemos_status)
+        self.transport.loseConnection()
+
+    def abortConnection(self) -> None:
+        """End the connection at once."""
+        self.transport.abortConnection()
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self.transport.resumeProducing()
+
+
+class MqttWebSocketFactory(WebSocketServerFactory):
+    """Makes a protocol for each client, up to the limit of connections of the broker."""
+
+    protocol = MqttWebSocket  # type: ignore[assignment]  # Autobahn wants a class, not a callable
+    noisy = False
+
+    def __init__(self, broker: Broker, reactor: IReactorTime) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            server="", protocols=sorted(SUBPROTOCOLS), reactor=reactor
+        )
+        # Autobahn's own timers are off: the connection has its own. Sizes are checked by packet.
+        self.setProtocolOptions(  # type: ignore[no-untyped-call]
+            maxMessagePayloadSize=0,
+            maxFramePayloadSize=0,
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            failByDrop=False,
+            allowNullOrigin=True,
+        )
+        self.broker = broker
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Part of `IProtocolFactory`: None turns the client away."""
+        if not self.broker.admits(peer_name(addr)):
+            return None
+        return super().buildProtocol(addr)
