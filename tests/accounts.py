@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from aemos import json
-from aemos.config.schema import Auth, Http, Ingest, Settings
+from aemos.config.schema import Auth, Http, Ingest
 from aemos.http.auth import Authenticator
 from aemos.http.endpoint import Api
 from aemos.http.routes.auth import AuthRoutes
@@ -86,7 +86,11 @@ class Accounts:
     async def call(
         self, method: str, path: str, who: str | None = None, body: object = None, **headers: str
     ) -> Reply:
-        """@param who: a name in `MEMBERS`, or a token. @param body: sent as JSON, bytes as they are."""
+        """@param who: a name in `MEMBERS`, or a token.
+
+        @param path: below `/api/v1`, or with a dot in front an absolute one.
+        @param body: sent as JSON, bytes as they are.
+        """
         if who in MEMBERS:
             who = await self.token(who)
         if who is not None:

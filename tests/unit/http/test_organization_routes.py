@@ -1,4 +1,4 @@
-"""Organizations over HTTP: shapes, rights and the borders between tenants (spec/http-api.md 4.1)."""
+"""Organizations over HTTP: shapes, rights, and the borders between tenants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_the_list_shows_organizations_where_the_right_is_held(accounts: Ac
     (north,) = reply.data["organizations"]
     assert set(north) == COLUMNS | {"children"}
     assert north["name"] == "north"
-    # A child needs organization.view too: the Viewer role of the one lacks it, the other is foreign.
+    # A child needs organization.view too: a Viewer of the one lacks it, the other is foreign.
     assert north["children"] == []
     assert names(await accounts.call("GET", "/organizations", "mixed")) == ["south"]
     for name in ("north-viewer", "suspended", "nobody"):
@@ -157,8 +157,9 @@ async def test_only_those_who_may_make_organizations(accounts: Accounts) -> None
 
 async def test_a_right_to_create_counts_in_the_parent(accounts: Accounts) -> None:
     await accounts.run(
-        "INSERT INTO RolePermission (roleId, permissionId) SELECT r.id, p.id FROM Role r, Permission p"
-        " WHERE r.name = 'Org Admin' AND p.name = 'organization.create'"
+        "INSERT INTO RolePermission (roleId, permissionId)"
+        " SELECT r.id, p.id FROM Role r, Permission p WHERE r.name = 'Org Admin'"
+        " AND p.name = 'organization.create'"
     )
 
     async def made(parent: int | None) -> int:

@@ -525,7 +525,7 @@ async def test_work_goes_on_when_the_client_goes_away(served: Served) -> None:
 async def test_a_port_in_use_is_one_clear_line(served: Served) -> None:
     settings = Http(host="127.0.0.1", port=served.door.port or 0)
     second = HttpDoor(served.site, settings, reactor, 1.0)
-    with pytest.raises(StartError, match="^HTTP cannot listen on tcp:"):
+    with pytest.raises(StartError, match=r"^HTTP cannot listen on tcp:"):
         await second.listen()
     assert second.port is None
 
