@@ -42,13 +42,13 @@ class Sensors:
             organization gets an empty list (Compat).
         @raise Forbidden: not a member of the organization, or no sensor.view there.
         """
-        if organization_id is None and by.administrator:
-            return []
         access.require_member(by, organization_id)
+        if organization_id is None:
+            return []
         access.require(by, "sensor.view", organization_id)
 
         def read(tx: Transaction) -> list[Row]:
-            return _placed(tx, sensors.listed(tx, organization_id or 0, area_id))
+            return _placed(tx, sensors.listed(tx, organization_id, area_id))
 
         return await self._database.read(read)
 

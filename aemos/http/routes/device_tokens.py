@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from msgspec import Struct
+
 from aemos import json
 from aemos.errors import NotFound, Unauthenticated
 from aemos.http.adapter import instant
 from aemos.http.auth import Authenticator
 from aemos.http.render import Answer, Shape, success
 from aemos.http.routing import Auth, Call, route
-from aemos.http.schemas import Body, FreeQuery, Id
+from aemos.http.schemas import FreeQuery, Id
 from aemos.services.tokens import DeviceTokens
 
 _TOKEN = {
@@ -23,8 +25,11 @@ _TOKEN = {
 }
 
 
-class NewToken(Body):
-    """Body of `POST /device-tokens`; a sensor that is not named is not found."""
+class NewToken(Struct, kw_only=True):
+    """Body of `POST /device-tokens`; a sensor that is not named is not found.
+
+    Compat: unknown keys are ignored, the original looked at nothing else.
+    """
 
     sensorId: Id | None = None
     expiresAt: str | int | float | None = None

@@ -14,7 +14,7 @@ PAST = "2020-01-01T00:00:00.000Z"
 
 
 async def test_a_new_token_is_shown_once_and_signs_in_at_once(farm: Farm) -> None:
-    made = await farm.call("POST", "/device-tokens", "north-admin", {"sensorId": "1"})
+    made = await farm.call("POST", "/device-tokens", "north-admin", {"sensorId": "1", "name": "x"})
     assert made.status == 200
     assert set(made.data) == {"id", "token", "sensorId", "deviceUuid", "expiresAt", "createdAt"}
     assert re.fullmatch(r"[0-9a-f]{64}", made.data["token"])
