@@ -1,0 +1,48 @@
+"""A running server for the tests that do not harm it, one per module and kind of database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.device import Device
+from tests.integration.server import Sensor, Server
+from tests.mariadb import MariaDB
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mysql"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A started server; each test makes its own sensors in it. Topics `free/#` are open to all."""
+    folder = tmp_path_factory.mktemp("server")
+    mariadb: MariaDB | None = None
+    if request.param == "sqlite":
+        url = f"sqlite:///{folder / 'aemos.sqlite'}"
+    else:
+        mariadb = request.getfixturevalue("mariadb")
+        name = mariadb.new_database()
+        url = mariadb.url(name)
+    server = Server(folder, url, mqtt={"acl": {"rules": [{"allow": "both", "topic": "free/#"}]}})
+    try:
+        yield server.start()
+    finally:
+        server.close()
+        if mariadb is not None:
+            mariadb.drop(name)
+
+
+@pytest.fixture
+def device(server: Server) -> Iterator[Callable[..., Device]]:
+    """Signs clients in as sensors; those that are connected at the end of the test leave."""
+    devices: list[Device] = []
+
+    def sign_in(sensor: Sensor, **options: Any) -> Device:
+        devices.append(Device.of(server, sensor, **options))
+        return devices[-1]
+
+    yield sign_in
+    for each in devices:
+        each.leave()
