@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from aemos.model import Instant
 from aemos.mqtt.counters import ClientInfo, CloseReason
 from aemos.mqtt.holds import (
     AUTHORIZING,
@@ -60,7 +59,7 @@ class Connection:
     """The server's side of one MQTT connection.
 
     `held` tells why packets are not looked at (bits of `aemos.mqtt.holds`); `heard` is when bytes
-    arrived last. `session` is None until CONNECT was accepted.
+    arrived last (reactor time). `session` is None until CONNECT was accepted.
     """
 
     _log = Logger()
@@ -90,7 +89,7 @@ class Connection:
     def __init__(self, broker: Broker, outbox: Outbox) -> None:
         self.outbox = outbox
         self.held = 0
-        self.heard = broker.now()
+        self.heard = broker.clock.seconds()
         self.client_id = ""
         self.session: Session | None = None
         self.intake: Intake | None = None
@@ -102,8 +101,8 @@ class Connection:
         self._paused = self._processing = False
         self.bytes_received = 0
         self._keep_alive = 0.0
-        self._connected_at = self.heard
-        self._packet_since: Instant | None = None
+        self._connected_at = broker.now()
+        self._packet_since: float | None = None
         self._expiry_timer: IDelayedCall | None = None
         self._alive_timer: IDelayedCall | None = broker.clock.callLater(
             broker.settings.connect_timeout, self.close, CloseReason.CONNECT_TIMEOUT
@@ -118,7 +117,7 @@ class Connection:
         """Take bytes from the peer."""
         if self.held & CLOSED:
             return
-        self.heard = self._broker.now()
+        self.heard = self._broker.clock.seconds()
         self.bytes_received += len(data)
         if self.session is None and not self._splitter.waiting and data[:1] and data[0] >> 4 != 1:
             # Not even the first byte is of a CONNECT: do not wait for the rest of the packet.
@@ -296,7 +295,7 @@ class Connection:
             if wanted:
                 self.outbox.pause_reading()
             else:
-                self.heard = self._broker.now()
+                self.heard = self._broker.clock.seconds()
                 self.outbox.resume_reading()
 
     def _packet(self, first: int, body: bytes) -> None:
@@ -413,13 +412,13 @@ class Connection:
     def _check_peer(self) -> None:
         """One timer per connection, not one per packet: it looks when the peer was heard last."""
         self._alive_timer = None
-        settings, now = self._broker.settings, self._broker.now()
+        settings, now = self._broker.settings, self._broker.clock.seconds()
         patience = self._patience()
-        silent = (now - self.heard) / 1000
+        silent = now - self.heard
         since = self._packet_since
         if self._paused:
             self._watch_peer(patience)
-        elif since is not None and (now - since) / 1000 >= settings.packet_timeout:
+        elif since is not None and now - since >= settings.packet_timeout:
             self.close(CloseReason.PACKET_TIMEOUT)
         elif self._keep_alive and silent >= patience:
             self.close(CloseReason.KEEP_ALIVE)

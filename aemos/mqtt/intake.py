@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from aemos.model import ACCEPTED, Verdict
+from aemos.model import ACCEPTED, Instant, Verdict
 from aemos.mqtt.adapter import DENIED, Route
 from aemos.mqtt.holds import AUTHORIZING, UNACKNOWLEDGED
 from aemos.mqtt.packets.fields import MalformedPacket, Rules, decode_topic_name
@@ -28,22 +28,12 @@ _MAX_ROUTES = 256
 class Receipt:
     """One publish between its arrival and its acknowledgement; called with the verdict.
 
-    `answer` is the acknowledgement to send, empty for QoS 0. `followers` are repeats of a QoS 2
-    message that arrived on a later connection and get their answer with this one.
+    `answer` is the acknowledgement to send, empty for QoS 0; `route` is where the message goes when
+    it is accepted, None = nowhere (any more). `followers` are repeats of a QoS 2 message that came
+    on a later connection and get their answer with this one.
     """
 
-    __slots__ = (
-        "answer",
-        "followers",
-        "forwards",
-        "intake",
-        "packet_id",
-        "payload",
-        "qos",
-        "retain",
-        "route",
-        "settled",
-    )
+    __slots__ = ("answer", "followers", "intake", "payload", "qos", "retain", "route", "verdict")
 
     def __init__(
         self,
@@ -51,7 +41,6 @@ class Receipt:
         route: Route | None,
         qos: int,
         retain: int,
-        packet_id: int,
         payload: bytes,
         answer: bytes,
     ) -> None:
@@ -59,37 +48,32 @@ class Receipt:
         self.route = route
         self.qos = qos
         self.retain = retain
-        self.packet_id = packet_id
         self.payload = payload
         self.answer = answer
-        self.forwards = False
-        self.settled = False
-        self.followers: list[Receipt] | None = None
+        self.verdict: Verdict | None = None
+        if qos == 2:
+            self.followers: list[Receipt] = []
 
     def __call__(self, verdict: Verdict) -> None:
         """The router's `done`."""
-        self.settled = True
-        route = self.route
-        if route is not None and route.forwards:
-            self.forwards = verdict is ACCEPTED  # a repeat went out when it came first
+        self.verdict = verdict
         intake = self.intake
         if intake.receipts[0] is self:
             intake.release()
 
     def settle(self) -> None:
         """Nothing stands in the way of the acknowledgement any more."""
-        self.settled = True
-        intake = self.intake
-        if intake.receipts[0] is self:
-            intake.release()
+        self(ACCEPTED)
 
 
 class Intake:
     """Takes the publishes of one connection."""
 
     __slots__ = (
+        "_at",
         "_broker",
         "_connection",
+        "_heard",
         "_max_bytes",
         "_max_receipts",
         "_routes",
@@ -107,6 +91,9 @@ class Intake:
         self._broker, self._connection, self._session = broker, connection, session
         self._rules = rules
         self._routes: dict[bytes, Route] = {}
+        # When the last message arrived, as the connection and as messages tell it.
+        self._heard = 0.0
+        self._at = Instant()
         self._max_receipts = broker.settings.max_unacknowledged
         self._max_bytes = broker.settings.max_unacknowledged_bytes
         self.receipts: deque[Receipt] = deque()
@@ -140,17 +127,16 @@ class Intake:
         write = self._connection.outbox.write
         while receipts:
             receipt = receipts[0]
-            if not receipt.settled:
+            verdict, route = receipt.verdict, receipt.route
+            if verdict is None:
                 break
-            if receipt.forwards:
-                receipt.forwards = False
-                route = receipt.route
-                assert route is not None  # noqa: S101 - only for the type checker
+            if route is not None and (verdict is ACCEPTED or verdict.accepted):
+                receipt.route = None
                 broker.forward(
                     route.topic, receipt.payload, receipt.qos, receipt.retain, route.wire_topic
                 )
                 if broker.store.pending:
-                    receipt.settled = False
+                    receipt.verdict = None
                     broker.store.commit(receipt.settle)
                     return
             receipts.popleft()
@@ -188,13 +174,17 @@ class Intake:
             self._route(route, qos, retain, packet_id, payload, answer)
             return
         receipts = self.receipts
-        receipt = Receipt(self, route, qos, retain, packet_id, payload, answer)
+        onward = route if route.forwards else None
+        receipt = Receipt(self, onward, qos, retain, payload, answer)
         if qos == 2:
             self._session.incoming[packet_id] = receipt
         receipts.append(receipt)
         self.waiting_bytes += len(payload)
         connection = self._connection
-        message = route.message(self._session.principal, payload, qos, connection.heard)
+        if connection.heard != self._heard:
+            self._heard = connection.heard
+            self._at = Instant.of(self._heard)
+        message = route.message(self._session.principal, payload, qos, self._at)
         if route.allowed:
             self._broker.router.handle(message, receipt)
         else:
@@ -222,14 +212,14 @@ class Intake:
                 self._session.incoming[packet_id] = None
             self._connection.outbox.write(answer)
             return
-        receipt = Receipt(self, None, qos, retain, packet_id, b"", answer)
+        receipt = Receipt(self, None, qos, retain, b"", answer)
         if qos == 2:
             self._session.incoming[packet_id] = receipt
         self.receipts.append(receipt)
         if pending:
             broker.store.commit(receipt.settle)
         else:
-            receipt.settled = True
+            receipt.verdict = ACCEPTED
 
     def _first_of(
         self, raw_topic: bytes, qos: int, retain: int, packet_id: int, payload: bytes
@@ -269,11 +259,9 @@ class Intake:
         if original is None and not self.receipts:
             self._connection.outbox.write(answer)
             return
-        receipt = Receipt(self, None, 0, 0, packet_id, b"", answer)
+        receipt = Receipt(self, None, 0, 0, b"", answer)
         if original is None or original.intake is self:
-            receipt.settled = True  # the original, if still waiting, is before it in this FIFO
-        elif original.followers is None:
-            original.followers = [receipt]
+            receipt.verdict = ACCEPTED  # the original, if waiting still, is before it in this FIFO
         else:
             original.followers.append(receipt)
         self.receipts.append(receipt)
@@ -281,7 +269,8 @@ class Intake:
     def _recorded(self, receipt: Receipt) -> None:
         """A QoS 2 message is safe: from now on repeats are answered at once."""
         incoming = self._session.incoming
-        if incoming.get(receipt.packet_id) is receipt:
-            incoming[receipt.packet_id] = None
-        for follower in receipt.followers or ():
+        packet_id = int.from_bytes(receipt.answer[2:], "big")
+        if incoming.get(packet_id) is receipt:
+            incoming[packet_id] = None
+        for follower in receipt.followers:
             follower.settle()

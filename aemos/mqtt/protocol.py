@@ -34,10 +34,9 @@ class MqttProtocol(Protocol):
         outbox = outbox_for(
             cast(Transport, transport), self._broker.turn, peer_name(transport.getPeer())
         )
-        self._connection = Connection(self._broker, outbox)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._connection.receive(data)
+        self._connection = connection = Connection(self._broker, outbox)
+        # Every read of every client comes through here: without a method in between.
+        self.dataReceived = connection.receive  # type: ignore[method-assign]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._connection.lost(reason.getErrorMessage())

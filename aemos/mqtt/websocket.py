@@ -6,7 +6,7 @@ from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
@@ -112,9 +112,9 @@ class MqttWebSocketFactory(WebSocketServerFactory):
     protocol = MqttWebSocket  # type: ignore[assignment]  # Autobahn wants a class, not a callable
     noisy = False
 
-    def __init__(self, broker: Broker, reactor: IReactorTime) -> None:
+    def __init__(self, broker: Broker) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            server="", protocols=sorted(SUBPROTOCOLS), reactor=reactor
+            server="", protocols=sorted(SUBPROTOCOLS), reactor=broker.clock
         )
         # Autobahn's own timers are off: the connection has its own. Sizes are checked by packet.
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
