@@ -21,7 +21,7 @@ from aemos.storage.readings import Reading
 from aemos.storage.transaction import Row, Transaction
 
 MAX_PAGE = 10_000
-"""Readings in one answer at most, also when no limit was asked for."""
+"""The largest limit that a door may ask for: so many readings are held in memory at once."""
 
 
 @attrs.define
@@ -39,7 +39,7 @@ class History:
         organizations = access.scope(by, "sensor.view")
 
         def read(tx: Transaction) -> tuple[list[Row], int]:
-            rows, total = history.page(tx, organizations, min(limit, MAX_PAGE), offset)
+            rows, total = history.page(tx, organizations, limit, offset)
             owners = history.variables_of(tx, rows)
             return [
                 {**row, "TelemetryData": owners.get(row["telemetryDataId"])} for row in rows
@@ -57,7 +57,7 @@ class History:
 
         def read(tx: Transaction) -> tuple[list[Row], int]:
             variable_for(tx, by, "sensor.view", variable_id)
-            return history.page_of_variable(tx, variable_id, min(limit, MAX_PAGE), offset)
+            return history.page_of_variable(tx, variable_id, limit, offset)
 
         return await self._database.read(read)
 

@@ -25,8 +25,8 @@ _UUID_TAKEN = 'A unique constraint was violated: "uuid" is in use'
 class Sensors:
     """Lists, makes, changes and retires sensors; every call says for whom.
 
-    A sensor on its way out has, beside its columns, `areaId`, `area` (id, name) and
-    `organizationId` of its place, null when it lies in no area.
+    A sensor on its way out has, beside its columns, `areaId`, `area` (id, name), `organizationId`
+    and `organization` (id, name) of its place, null when it lies in no area.
     """
 
     _database: Database
@@ -149,16 +149,20 @@ class Sensors:
 
 def _placed(tx: Transaction, rows: Sequence[Row]) -> list[Row]:
     places = sensors.places(tx, [row["id"] for row in rows])
-    whole = []
-    for row in rows:
-        place = places.get(row["id"])
-        if place is None:
-            whole.append({**row, "areaId": None, "area": None, "organizationId": None})
-        else:
-            area = {"id": place["id"], "name": place["name"]}
-            owner = place["organizationId"]
-            whole.append({**row, "areaId": place["id"], "area": area, "organizationId": owner})
-    return whole
+    return [{**row, **_place(places.get(row["id"]))} for row in rows]
+
+
+def _place(place: Row | None) -> Row:
+    area = None if place is None else {"id": place["id"], "name": place["name"]}
+    owner = None
+    if place is not None and place["organizationId"] is not None:
+        owner = {"id": place["organizationId"], "name": place["organizationName"]}
+    return {
+        "areaId": area and area["id"],
+        "area": area,
+        "organizationId": owner and owner["id"],
+        "organization": owner,
+    }
 
 
 def _whole(tx: Transaction, sensor_id: int) -> Row:

@@ -49,13 +49,15 @@ def owner(tx: Transaction, sensor_id: int) -> int | None:
 
 
 def places(tx: Transaction, sensor_ids: Sequence[int]) -> dict[int, Row]:
-    """@return: sensor id -> its place: the area's `id`, `name` and `organizationId`."""
+    """@return: sensor id -> its place: `id`, `name`, `organizationId`, `organizationName`."""
     found: dict[int, Row] = {}
     for start in range(0, len(sensor_ids), _AT_ONCE):
         ids = tuple(sensor_ids[start : start + _AT_ONCE])
         rows = tx.all(
             "SELECT x.sensorId AS sensorId, a.id AS id, a.name AS name,"
-            " a.organizationId AS organizationId FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
+            " a.organizationId AS organizationId, o.name AS organizationName"
+            " FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
+            " LEFT JOIN Organization o ON o.id = a.organizationId"
             f" WHERE x.sensorId IN ({marks(ids)}) ORDER BY x.areaId DESC",
             ids,
         )

@@ -50,6 +50,14 @@ async def test_numbers_and_booleans_are_stored_as_javascript_writes_them(
     assert reply.data["recievedAt"].endswith("Z")
 
 
+@pytest.mark.parametrize("given", [86_400_000, "1970-01-02T00:00:00Z", "1970-01-02"])
+async def test_a_time_is_iso_text_or_milliseconds(farm: Farm, given: object) -> None:
+    for field in ("recievedAt", "timestamp"):
+        body = {"value": "1", "variableName": "temperature", field: given}
+        reply = await farm.call("POST", "/datastreams/token", TOKEN, body)
+        assert reply.data["recievedAt"] == "1970-01-02T00:00:00.000Z"
+
+
 @pytest.mark.parametrize("path", ["/data-streams/token", "/api/datastreams/token"])
 async def test_old_paths_of_device_scripts_work(farm: Farm, path: str) -> None:
     body = {"value": "1", "variableName": "temperature"}

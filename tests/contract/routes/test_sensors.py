@@ -31,6 +31,7 @@ async def test_a_list_shows_sensors_of_every_status_with_their_place(farm: Farm,
     assert sensor["areaId"] == 1
     assert sensor["area"] == {"id": 1, "name": "north field"}
     assert sensor["organizationId"] == NORTH
+    assert sensor["organization"] == {"id": NORTH, "name": "north"}
     assert sensor["createdAt"].endswith("Z")
 
 
@@ -107,7 +108,8 @@ async def test_a_sensor_without_an_area_is_made_but_only_a_system_admin_reaches_
 ) -> None:
     reply = await farm.call("POST", "/sensors", "north-admin", {"name": "x", "uuid": FREE_UUID})
     assert (reply.status, reply.data["sensor"]["uuid"]) == (201, FREE_UUID)
-    assert reply.data["sensor"]["areaId"] is None
+    for field in ("areaId", "area", "organizationId", "organization"):
+        assert reply.data["sensor"][field] is None
     path = f"/sensors/{reply.data['sensor']['id']}?organizationId=1"
     assert (await farm.call("GET", path, "north-admin")).status == 403
     placed = await farm.call("PATCH", path, "root", {"areaId": 1})
