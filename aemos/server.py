@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
@@ -63,6 +66,7 @@ class Server(LoggedService):
     def startService(self) -> None:
         """Begin to start; a failure is one line in the log and ends the process with code 1."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._reactor.callWhenRunning(_stop_on_signals, self._reactor)
         self._starting = ensureDeferred(self._start())
 
     async def _start(self) -> None:
@@ -203,6 +207,17 @@ def _write_ports(data_dir: str, ports: Mapping[str, int]) -> None:
     with open(f"{path}.new", "w") as file:
         json.dump(dict(ports), file)
     os.replace(f"{path}.new", path)
+
+
+def _stop_on_signals(reactor: Any) -> None:
+    """Let an ordered stop end with exit code 0: twistd would end as if the signal had killed it."""
+
+    def stop() -> None:
+        with contextlib.suppress(ReactorNotRunning):  # the second signal of an impatient operator
+            reactor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: reactor.callFromThread(stop))
 
 
 def _exit_with_failure() -> None:
