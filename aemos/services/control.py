@@ -123,7 +123,7 @@ def _user_changed(told: dict[str, Any]) -> object:
     return UserChanged(user_id)
 
 
-_EVENTS: dict[object, Callable[[dict[str, Any]], object]] = {
+_EVENTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "identity-changed": _identity_changed,
     "user-changed": _user_changed,
 }
@@ -156,9 +156,10 @@ class _Served(LineOnlyReceiver):
         """Publish and answer."""
         try:
             told = json.decode(line)
-            if not isinstance(told, dict) or told.get("event") not in _EVENTS:
+            event = told.get("event") if isinstance(told, dict) else None
+            if not isinstance(event, str) or event not in _EVENTS:
                 raise BadRequest("there is no such event")
-            self._events.publish(_EVENTS[told["event"]](told))
+            self._events.publish(_EVENTS[event](told))
         except AemosError as error:
             answer = {"ok": False, "message": str(error)}
         else:
