@@ -96,13 +96,17 @@ class Intake:
         def done(verdict: Verdict) -> None:
             if timer.active():
                 timer.cancel()
+            if stored.called:
+                return
             if verdict.accepted:
                 stored.callback(message.result)  # type: ignore[arg-type]
             else:
                 stored.errback(refusal(verdict))
 
         def expire() -> None:
-            if unit is not None and unit.withdraw():
+            if unit is None:  # its sensor is still being read: nobody can take the message back
+                stored.errback(Unavailable("the sensor could not be looked up in time"))
+            elif unit.withdraw():
                 self._ledger.note(message, _NOT_IN_TIME)
                 stored.errback(refusal(_NOT_IN_TIME))
 

@@ -136,6 +136,15 @@ def test_what_does_not_begin_to_commit_in_time_is_taken_back() -> None:
     assert [verdict.code for verdict in bench.ledger.noted] == [Code.WITHDRAWN]
 
 
+def test_a_sensor_that_cannot_be_read_in_time_is_answered_503_and_a_late_verdict_ignored() -> None:
+    bench = Bench(Router(unit=None))
+    stored = bench.store()
+    bench.clock.advance(5)
+    assert failed(stored).status == 503
+    bench.router.accept()
+    assert bench.ledger.noted == []
+
+
 def test_nothing_more_is_taken_while_the_writer_is_full() -> None:
     bench = Bench(writer=Writer(full=True))
     error = failed(bench.store())
