@@ -76,9 +76,10 @@ class Intake:
         @param uuid: of the sensor that the readings belong to.
         @param payload: JSON, one reading or `dataStreams` (spec/mqtt.md section 5).
         @return: the readings as committed, with ids; a repeat is marked `duplicate`. Fails with
-            what `refusal` makes of the verdict, or with `Unavailable` when the writer is full (P3)
-            or the commit does not begin within the time-out: then the readings were taken back and
-            are not stored. A commit that has begun is waited for, however long it takes.
+            what `refusal` makes of the verdict, or with `Unavailable` when the writer is full (P3),
+            or when the commit does not begin within the time-out: then the readings were taken back
+            and are not stored (or, while their sensor cannot be looked up, not yet). A commit that
+            has begun is waited for, however long it takes.
         """
         message = Message(
             kind=Kind.DATASTREAM,
