@@ -140,14 +140,10 @@ def banner(settings: Settings, farm: Farm, ports: Mapping[str, int]) -> str:
     @param ports: those bound: `http`, `mqtt` and `mqtt_websocket`, as far as they are.
     """
     web, broker = _reachable(settings.http.host), _reachable(settings.mqtt.host)
-    api = f"http://{web}:{ports.get('http', 0)}/api/v1"
     sensor, user = farm.credentials.sensors[0], farm.credentials.users[1]
-    variable = sensor.variables[0]
-    reading = json.encode({"variableName": variable, "value": 21.5}).decode()
-    topic = f"devices/{sensor.uuid}/datastream"
     lines = ["", "aemos is running with a demo farm.", ""]
     if "http" in ports:
-        lines.append(f"  REST       {api}")
+        lines.append(f"  REST       http://{web}:{ports['http']}/api/v1")
         lines.append(f"  live       ws://{web}:{ports['http']}/ws/v1")
     if "mqtt" in ports:
         lines.append(f"  MQTT       mqtt://{broker}:{ports['mqtt']}")
@@ -160,46 +156,66 @@ def banner(settings: Settings, farm: Farm, ports: Mapping[str, int]) -> str:
         f"  all users and tokens are in {credentials_path(settings)}",
     ]
     if "mqtt" in ports:
-        mosquitto = ["-h", broker, "-p", str(ports["mqtt"]), "-u", sensor.uuid, "-P", sensor.token]
-        python = (
-            "import paho.mqtt.publish as p; "
-            f"p.single({topic!r}, {reading!r}, qos=1, hostname={broker!r}, port={ports['mqtt']}, "
-            f"auth={{'username': {sensor.uuid!r}, 'password': {sensor.token!r}}})"
-        )
-        lines += _example(
-            "Publish a reading; mosquitto_pub returns when it is stored:",
-            ["mosquitto_pub", *mosquitto, "-q", "1", "-t", topic, "-m", reading],
-        )
-        lines += _example(
-            "The same with Python (pip install paho-mqtt):", ["python3", "-c", python]
-        )
-        lines += _example(
-            "Watch what the sensor publishes:",
-            ["mosquitto_sub", *mosquitto, "-q", "1", "-t", f"devices/{sensor.uuid}/#", "-v"],
-        )
+        lines += _mqtt_examples(sensor, broker, ports["mqtt"])
     if "http" in ports:
-        as_json = ["-H", "Content-Type: application/json"]
-        bearer = ["-H", f"Authorization: Bearer {sensor.token}"]
-        lines += _example(
-            "The same over HTTP:",
-            ["curl", "-s", *bearer, *as_json, "-d", reading, f"{api}/datastreams/token"],
-        )
-        sign_in = json.encode({"email": user.email, "password": user.password}).decode()
-        login = shlex.join(["curl", "-s", *as_json, "-d", sign_in, f"{api}/auth/login"])
-        found = r"""sed 's/.*"token":"\([^"]*\)".*/\1/'"""
-        variable_id = farm.variables[sensor.uuid][variable]
-        lines += [
-            "",
-            f"Read the {variable} back, signed in as {user.role}:",
-            f'  curl -s -H "Authorization: Bearer $({login} | {found})" '
-            f"{api}/datastreams/telemetry/{variable_id}",
-        ]
+        lines += _http_examples(farm, f"http://{web}:{ports['http']}/api/v1")
     lines += ["", "Readings all the time: make demo, or aemos simulate", ""]
     return "\n".join(lines)
 
 
+def _mqtt_examples(sensor: NewSensor, host: str, port: int) -> list[str]:
+    topic, reading = f"devices/{sensor.uuid}/datastream", _reading(sensor)
+    to_server = ["-h", host, "-p", str(port), "-u", sensor.uuid, "-P", sensor.token, "-q", "1"]
+    python = (
+        "import paho.mqtt.publish as p; "
+        f"p.single({_quoted(topic)}, {_quoted(reading)}, qos=1, hostname={_quoted(host)}, "
+        f"port={port}, "
+        f'auth={{"username": {_quoted(sensor.uuid)}, "password": {_quoted(sensor.token)}}})'
+    )
+    return [
+        *_example(
+            "Publish a reading; mosquitto_pub returns when it is stored:",
+            ["mosquitto_pub", *to_server, "-t", topic, "-m", reading],
+        ),
+        *_example("The same with Python (pip install paho-mqtt):", ["python3", "-c", python]),
+        *_example(
+            "Watch what the sensor publishes:",
+            ["mosquitto_sub", *to_server, "-t", f"devices/{sensor.uuid}/#", "-v"],
+        ),
+    ]
+
+
+def _http_examples(farm: Farm, api: str) -> list[str]:
+    sensor, user = farm.credentials.sensors[0], farm.credentials.users[1]
+    curl = ["curl", "-s", "-H", "Content-Type: application/json"]
+    bearer = ["-H", f"Authorization: Bearer {sensor.token}"]
+    sign_in = json.encode({"email": user.email, "password": user.password}).decode()
+    login = shlex.join([*curl, "-d", sign_in, f"{api}/auth/login"])
+    found = r"""sed 's/.*"token":"\([^"]*\)".*/\1/'"""
+    variable, variable_id = next(iter(farm.variables[sensor.uuid].items()))
+    return [
+        *_example(
+            "Publish a reading over HTTP:",
+            [*curl, *bearer, "-d", _reading(sensor), f"{api}/datastreams/token"],
+        ),
+        "",
+        f"Read the {variable} back, signed in as {user.role}:",
+        f'  curl -s -H "Authorization: Bearer $({login} | {found})" '
+        f"{api}/datastreams/telemetry/{variable_id}",
+    ]
+
+
+def _reading(sensor: NewSensor) -> str:
+    return json.encode({"variableName": sensor.variables[0], "value": 21.5}).decode()
+
+
 def _example(title: str, command: list[str]) -> list[str]:
     return ["", title, "  " + shlex.join(command)]
+
+
+def _quoted(text: str) -> str:
+    """A string that Python reads, in double quotes: the shell has the single ones."""
+    return json.encode(text).decode()
 
 
 def _reachable(host: str) -> str:
