@@ -79,7 +79,7 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self.transport.write(_TOO_LONG)
+        self.write(_TOO_LONG)
         self.loseConnection()
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:

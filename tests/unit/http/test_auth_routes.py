@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import jwt
 import pytest
+from twisted.internet.defer import ensureDeferred
 
+from aemos.errors import Unauthenticated
 from aemos.model import Instant
 from aemos.services.events import UserChanged
 from tests.accounts import MEMBERS, NORTH, SECRET, Accounts, credentials
@@ -312,6 +314,33 @@ async def test_a_principal_of_before_gets_the_rights_of_now_or_ends(accounts: Ac
     )
     assert by_password.expires_at is None
     await authentication.logout(before)
-    with pytest.raises(Exception, match="no longer valid"):
+    with pytest.raises(Unauthenticated, match="no longer valid"):
         await authentication.principal_now(before)
     assert await authentication.principal_now(by_password) == by_password
+
+
+async def test_a_change_while_the_rights_are_read_is_not_lost(accounts: Accounts) -> None:
+    token = await accounts.token("north-viewer")
+    user_id = (await accounts.authentication.principal_for_token(token)).id
+    accounts.events.publish(UserChanged(user_id))
+    reading = ensureDeferred(accounts.authentication.principal_for_token(token))
+    accounts.events.publish(UserChanged(user_id))
+    await reading
+    await accounts.run("UPDATE OrganizationUser SET status = 'inactive'")
+    now = await accounts.authentication.principal_for_token(token)
+    assert now.organizations == frozenset()
+
+
+async def test_a_session_belongs_to_one_user(accounts: Accounts) -> None:
+    mine = await accounts.authentication.principal_for_token(await accounts.token("north-viewer"))
+    other = await accounts.authentication.principal_for_token(await accounts.token("root"))
+    claims = {"id": other.id, "sid": mine.credential, "exp": 2**33}
+    forged = jwt.encode(claims, SECRET)
+    assert (await accounts.call("GET", "/auth/me", forged)).status == 401
+
+
+async def test_a_principal_of_before_ends_with_its_token(accounts: Accounts) -> None:
+    before = await accounts.authentication.principal_for_token(await accounts.token("root"))
+    accounts.clock.ahead += 25 * 3600
+    with pytest.raises(Unauthenticated, match="Token expired"):
+        await accounts.authentication.principal_now(before)

@@ -179,7 +179,7 @@ class Served:
 COOPERATOR = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
 
-async def serve(settings: Http | None = None) -> Served:
+async def serve(settings: Http | None = None, grace: float = 60.0) -> Served:
     settings = attrs.evolve(settings or Http(rate_limit=False), host="127.0.0.1", port=0)
     things, observed = Things(), list[tuple[Any, ...]]()
     site = build_site(
@@ -189,7 +189,7 @@ async def serve(settings: Http | None = None) -> Served:
         children={"/ws/v1": Child()},
         observe=lambda *figures: observed.append(figures),
     )
-    door = HttpDoor(site, settings, reactor, 5.0)
+    door = HttpDoor(site, settings, reactor, grace)
     await door.listen()
     agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
     return Served(things, site, door, agent, observed)
@@ -492,15 +492,28 @@ async def test_stopping_finishes_what_is_in_progress_and_takes_no_more() -> None
             Factory.forProtocol(Protocol)
         )
     served.things.waiting[0].callback(None)
-    await stopped
+    await until(lambda: bool(stopped.called))
     await first.closed
     assert first.received.startswith(b"HTTP/1.1 200 ")
     assert served.things.finished == ["first"]
 
 
-async def test_stopping_cuts_off_what_takes_too_long() -> None:
+async def test_a_request_that_is_half_received_when_the_server_stops_is_answered() -> None:
     served = await serve()
-    served.door._grace = 0.05
+    connection = Connection()
+    await connect(served, connection)
+    connection.send(b"GET /api/v1/things HTTP/1.1\r\nHost: ")
+    await until(lambda: any(channel.requests for channel in served.site.connections))
+    stopped = served.door.stopService()
+    connection.send(b"x\r\n\r\n")
+    await until(lambda: bool(stopped.called))
+    await connection.closed
+    assert connection.received.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in connection.received
+
+
+async def test_stopping_cuts_off_what_takes_too_long() -> None:
+    served = await serve(grace=0.05)
     connection = Connection()
     await connect(served, connection)
     connection.send(b"POST /api/v1/things/slow/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
@@ -530,10 +543,10 @@ async def test_a_port_in_use_is_one_clear_line(served: Served) -> None:
     assert second.port is None
 
 
-def connected(clock: Clock) -> tuple[Any, StringTransport]:
+def connected(clock: Clock, max_body: int = 10_000) -> tuple[Any, StringTransport]:
     """@return: a connection of a site that lives by `clock`, and what it writes to."""
     api = Api([Things()], Authenticator(Users(), CATALOGUE, clock))
-    site = build_site(api, Http(rate_limit=False, request_timeout=30), clock)
+    site = build_site(api, Http(rate_limit=False, request_timeout=30, max_body=max_body), clock)
     channel, transport = site.buildProtocol(None), StringTransport()
     channel.makeConnection(transport)
     return channel, transport
@@ -564,6 +577,15 @@ def test_a_body_that_never_ends_is_dropped_in_time() -> None:
     assert not transport.disconnecting
     clock.advance(1)
     assert transport.disconnecting
+    channel.connectionLost(Failure(ConnectionDone()))
+
+
+def test_a_body_over_the_limit_is_not_kept() -> None:
+    channel, _ = connected(Clock(), max_body=1000)
+    channel.dataReceived(b"POST /api/v1/things HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(100):
+        channel.dataReceived(b"64\r\n" + b"x" * 100 + b"\r\n")
+    assert channel.requests[0].content.tell() <= 1000
     channel.connectionLost(Failure(ConnectionDone()))
 
 
