@@ -104,6 +104,11 @@ class Outbox:
         if self._parts and not self._blocked and not self._closed:
             self._send(self._take())
 
+    def has_room(self, limit: int) -> bool:
+        """Whether no more than `limit` bytes are unsent once everything possible was sent."""
+        self.flush()
+        return self.unsent <= limit
+
     def drained(self) -> None:
         """Tell `on_drained` if nothing is left."""
         if not self.unsent and self.on_drained is not None:

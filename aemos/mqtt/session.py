@@ -103,8 +103,8 @@ class Session:
         qos = publication.qos
         if granted < qos:
             qos = granted
-        outbox = self.outbox
-        if outbox is None or self._queue or outbox.unsent > self._settings.max_output:
+        outbox, limit = self.outbox, self._settings.max_output
+        if outbox is None or self._queue or (outbox.unsent > limit and not outbox.has_room(limit)):
             self._wait(publication, qos)
         elif not qos:
             self.sent += 1
