@@ -17,7 +17,7 @@ import attrs
 from twisted.web.server import Request
 
 from aemos import json
-from aemos.errors import AemosError, DuplicateRow
+from aemos.errors import AemosError, DuplicateRow, StorageUnavailable
 
 JSON = "application/json; charset=utf-8"
 _COMPRESS_FROM = 1024  # bytes; below it the headers cost more than is won
@@ -84,6 +84,8 @@ def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:
         message = "Internal server error"
     elif status == 503:
         headers["Retry-After"] = "1"
+        if isinstance(error, StorageUnavailable):
+            message = "The database is not available, please try again"  # not where it is
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, (json.MalformedJson, PayloadTooLarge)):
