@@ -1,7 +1,6 @@
-"""Sensors and their place: the SQL of `Sensor` and `AreaSensor`.
+"""Sensors and their place: the SQL of `Sensor`.
 
-Source: spec/data-model.md section 2. A sensor may lie in several areas; the first of them (lowest
-area id) is its place, and the organization of that area owns it.
+Source: spec/data-model.md section 2; `aemos.storage.places` tells what a place is.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aemos.storage.transaction import Row, Transaction, marks
-
-_AT_ONCE = 1000  # SQLite takes a limited number of parameters
+from aemos.storage.places import SENSORS
+from aemos.storage.transaction import Row, Transaction
 
 
 def find(tx: Transaction, sensor_id: int) -> Row | None:
@@ -40,29 +38,12 @@ def listed(tx: Transaction, organization_id: int, area_id: int | None = None) ->
 
 def owner(tx: Transaction, sensor_id: int) -> int | None:
     """@return: the id of the organization that owns the sensor; None = it lies in no area."""
-    found: int | None = tx.value(
-        "SELECT a.organizationId FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
-        " WHERE x.sensorId = %s ORDER BY x.areaId LIMIT 1",
-        (sensor_id,),
-    )
-    return found
+    return SENSORS.owner(tx, sensor_id)
 
 
 def places(tx: Transaction, sensor_ids: Sequence[int]) -> dict[int, Row]:
     """@return: sensor id -> its place: `id`, `name`, `organizationId`, `organizationName`."""
-    found: dict[int, Row] = {}
-    for start in range(0, len(sensor_ids), _AT_ONCE):
-        ids = tuple(sensor_ids[start : start + _AT_ONCE])
-        rows = tx.all(
-            "SELECT x.sensorId AS sensorId, a.id AS id, a.name AS name,"
-            " a.organizationId AS organizationId, o.name AS organizationName"
-            " FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
-            " LEFT JOIN Organization o ON o.id = a.organizationId"
-            f" WHERE x.sensorId IN ({marks(ids)}) ORDER BY x.areaId DESC",
-            ids,
-        )
-        found.update((row.pop("sensorId"), row) for row in rows)
-    return found
+    return SENSORS.of(tx, sensor_ids)
 
 
 def device_owners(tx: Transaction, uuid: str) -> set[int | None]:
@@ -89,5 +70,4 @@ def change(tx: Transaction, sensor_id: int, changes: Mapping[str, Any]) -> None:
 
 def put(tx: Transaction, sensor_id: int, area_id: int) -> None:
     """Place a sensor in this area and no other."""
-    tx.execute("DELETE FROM AreaSensor WHERE sensorId = %s", (sensor_id,))
-    tx.insert("AreaSensor", {"areaId": area_id, "sensorId": sensor_id})
+    SENSORS.put(tx, sensor_id, area_id)
