@@ -26,7 +26,7 @@ class ClientAddresses:
     def of(self, request: Request) -> str:
         """@return: the rightmost hop of `X-Forwarded-For` that is no trusted proxy, or the peer."""
         peer = str(getattr(request.getClientAddress(), "host", ""))
-        address = _parse(peer)
+        address = _parse(peer) if self._trusted else None
         if address is None or not self._trusts(address):
             return peer
         hops = ",".join(request.requestHeaders.getRawHeaders("X-Forwarded-For", [])).split(",")
@@ -95,7 +95,7 @@ class RateLimit:
 
     @staticmethod
     def _key(address: str) -> str:
-        parsed = _parse(address)
+        parsed = _parse(address) if ":" in address else None
         if isinstance(parsed, IPv6Address):
             return str(IPv6Network((parsed, 64), strict=False))
         return address

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from math import ceil
 from typing import Any
 from weakref import WeakSet
 
@@ -19,36 +18,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 
 from aemos.config.schema import Http
 from aemos.errors import BadRequest
+from aemos.http import headers
 from aemos.http.endpoint import Api
-from aemos.http.limits import Allowance, ClientAddresses, RateLimit
+from aemos.http.limits import ClientAddresses, RateLimit
 from aemos.http.paths import Paths
 from aemos.http.render import Answer, PayloadTooLarge, failure, write
 
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self';base-uri 'self';font-src 'self' https: data:;"
-    "form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';"
-    "script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';"
-    "upgrade-insecure-requests",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Origin-Agent-Cluster": "?1",
-    "Referrer-Policy": "no-referrer",
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-    "X-Content-Type-Options": "nosniff",
-    "X-DNS-Prefetch-Control": "off",
-    "X-Download-Options": "noopen",
-    "X-Frame-Options": "SAMEORIGIN",
-    "X-Permitted-Cross-Domain-Policies": "none",
-    "X-XSS-Protection": "0",
-}
-_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"Connection: close\r\nContent-Length: 0\r\n\r\n"
-)
 _SECRET = re.compile(r"[0-9A-Fa-f]{40,}")  # a token in a path: longer than any uuid
 
 Observe = Callable[[str, str, int, float], object]
@@ -79,8 +59,11 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        self.write(_TOO_LONG)
+        self.write(headers.TOO_LONG)
         self.loseConnection()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        super().writeHeaders(version, code, reason + self.requests[0].ready_lines, headers)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.site.draining:
@@ -106,6 +89,7 @@ class ApiRequest(server.Request):
     channel: Channel
     site: Site
     template = ""
+    ready_lines = b""
     began = 0.0
     _received = 0
 
@@ -166,8 +150,7 @@ class _Front(Resource):
         self._addresses, self._limit = addresses, limit
 
     def render(self, request: ApiRequest) -> Any:
-        for name, value in _SECURITY_HEADERS.items():
-            request.setHeader(name, value)
+        request.ready_lines = headers.SECURITY
         request.setHeader("X-Request-Id", secrets.token_hex(8))
         try:
             segments = self._paths.fold([segment.decode() for segment in request.postpath or ()])
@@ -175,24 +158,13 @@ class _Front(Resource):
             return write(request, failure(BadRequest("the path is not UTF-8")))
         if self._limit is not None and segments and segments[0].lower() == "api":
             allowance = self._limit.count(self._addresses.of(request))
-            _tell(request, allowance, self._limit.window)
+            now = request.site.reactor.seconds()
+            request.ready_lines += headers.rate_limit(allowance, self._limit.window, now)
             if allowance.exceeded:
                 body = b"Too many requests, please try again later"
                 return write(request, Answer(body, 429, content_type="text/html; charset=utf-8"))
         request.postpath = [segment.encode() for segment in segments]
         return self._router.render(request)
-
-
-def _tell(request: ApiRequest, allowance: Allowance, window: float) -> None:
-    seconds = ceil(allowance.resets_in)
-    resets_at = ceil(request.site.reactor.seconds() + allowance.resets_in)
-    for prefix, reset in (("X-RateLimit", resets_at), ("RateLimit", seconds)):
-        request.setHeader(f"{prefix}-Limit", str(allowance.limit))
-        request.setHeader(f"{prefix}-Remaining", str(allowance.remaining))
-        request.setHeader(f"{prefix}-Reset", str(reset))
-    request.setHeader("RateLimit-Policy", f"{allowance.limit};w={int(window)}")
-    if allowance.exceeded:
-        request.setHeader("Retry-After", str(seconds))
 
 
 class _Root(Resource):
