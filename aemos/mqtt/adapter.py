@@ -38,10 +38,19 @@ class Route:
     `kind` is None for what is only routed. `forwards` tells whether an accepted message goes on to
     subscribers as it came: a state does not, they get the announcement of the change. `allowed` is
     the answer of the authorization; `discarded` marks topics starting with `$`, which clients
-    cannot publish to.
+    cannot publish to. `plain` topics are allowed and only routed.
     """
 
-    __slots__ = ("allowed", "discarded", "forwards", "kind", "subject", "topic", "wire_topic")
+    __slots__ = (
+        "allowed",
+        "discarded",
+        "forwards",
+        "kind",
+        "plain",
+        "subject",
+        "topic",
+        "wire_topic",
+    )
 
     def __init__(self, topic: str) -> None:
         found = classify(topic)
@@ -51,7 +60,12 @@ class Route:
         self.subject = found[1] if found else ""
         self.forwards = self.kind is not Kind.STATE
         self.discarded = topic.startswith("$")
-        self.allowed = False
+        self.allowed = self.plain = False
+
+    def allow(self, allowed: bool) -> None:
+        """Note what the authorization says."""
+        self.allowed = allowed
+        self.plain = allowed and self.kind is None and not self.discarded
 
     def message(self, principal: Principal, payload: bytes, qos: int, at: Instant) -> Message:
         """@return: the message for the router. `kind` must not be None."""

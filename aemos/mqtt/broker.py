@@ -347,16 +347,26 @@ class Broker:
             self._log.failure("publishing to {topic} failed", topic=topic)
 
     def forward(
-        self, topic: str, payload: bytes, qos: int, retain: int = False, wire_topic: bytes = b""
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: int = False,
+        wire_topic: bytes = b"",
+        frame: bytes = b"",
     ) -> None:
         """Hand a message to everybody subscribed, and keep it if it is to be retained.
 
         @param wire_topic: the topic as a length-prefixed field, if at hand.
+        @param frame: the whole message as a PUBLISH of QoS 0, if at hand.
         """
         receivers = self._subscriptions.match(topic)
         if not receivers and not retain:
             return
-        publication = Publication(topic, without_tokens(payload), qos, wire_topic)
+        clean = without_tokens(payload)
+        if clean is not payload:
+            frame = b""
+        publication = Publication(topic, clean, qos, wire_topic, frame)
         if retain and not self.store.retain(publication):
             self.counters.dropped["retained_limit"] += 1
         if self.authorization.filters_delivery:

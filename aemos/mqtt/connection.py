@@ -119,11 +119,14 @@ class Connection:
             return
         self.heard = self._broker.clock.seconds()
         self.bytes_received += len(data)
-        if self.session is None and not self._splitter.waiting and data[:1] and data[0] >> 4 != 1:
-            # Not even the first byte is of a CONNECT: do not wait for the rest of the packet.
+        if self.session is None and not self._may_be_connect(data):
             self.close(CloseReason.MALFORMED, "the first packet is not CONNECT [MQTT-3.1.0-1]")
         elif self._splitter.feed(data) and not self.held:
             self._process()
+
+    def _may_be_connect(self, data: bytes) -> bool:
+        """The first byte of all is enough to tell; the rest of the packet is not waited for."""
+        return self.held != 0 or self._splitter.waiting or data[:1] == b"" or data[0] >> 4 == 1
 
     def lost(self, detail: str = "") -> None:
         """The transport is gone."""
@@ -281,9 +284,9 @@ class Connection:
         if intake is not None and intake.receipts and self._broker.writer.full and not self.held:
             self.held |= WRITER_FULL
             self._broker.writer.when_room(self._room)
-        if not self.held & CLOSED:
-            self._packet_since = self.heard if self._splitter.waiting and not self.held else None
+        if self.held or self._paused:
             self._adjust_reading()
+        self._packet_since = self.heard if self._splitter.waiting and not self.held else None
 
     def _room(self) -> None:
         self.go_on(WRITER_FULL)

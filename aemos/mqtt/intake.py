@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from aemos.mqtt.connection import Connection
     from aemos.mqtt.session import Session
 
+_QOS_0 = 0x30  # byte 1 of a PUBLISH without any flag
+
 _MAX_ROUTES = 256
 """Topics that one connection remembers its rights for."""
 
@@ -118,6 +120,10 @@ class Intake:
         route = self._routes.get(raw_topic)
         if route is None:
             self._first_of(raw_topic, qos, first & RETAIN, packet_id, payload)
+        elif first == _QOS_0 and route.plain:
+            # What goes out is what came in, unless the remaining length was padded.
+            frame = buffer[start - 2 : end] if buffer[start - 2] == _QOS_0 else b""
+            self._broker.forward(route.topic, payload, 0, 0, route.wire_topic, frame)
         else:
             self._take(route, qos, first & RETAIN, packet_id, payload)
 
@@ -233,7 +239,7 @@ class Intake:
         def decided(allowed: bool) -> None:
             nonlocal answered
             answered = True
-            route.allowed = allowed
+            route.allow(allowed)
             if not allowed:
                 connection.note_denied(topic)
             if len(self._routes) >= _MAX_ROUTES:

@@ -37,8 +37,7 @@ class Turn:
         outboxes, self._outboxes = self._outboxes, []
         for outbox in outboxes:
             try:
-                outbox.flush()
-                outbox.drained()
+                outbox.end_turn()
             except Exception:
                 self._log.failure("sending to {peer} failed", peer=outbox.peer)
                 outbox.abort()
@@ -104,15 +103,17 @@ class Outbox:
         if self._parts and not self._blocked and not self._closed:
             self._send(self._take())
 
+    def end_turn(self) -> None:
+        """Send, and tell `on_drained` if nothing is left."""
+        if self._parts and not self._blocked and not self._closed:
+            self._send(self._take())
+        if not self.unsent and self.on_drained is not None:
+            self.on_drained()
+
     def has_room(self, limit: int) -> bool:
         """Whether no more than `limit` bytes are unsent once everything possible was sent."""
         self.flush()
         return self.unsent <= limit
-
-    def drained(self) -> None:
-        """Tell `on_drained` if nothing is left."""
-        if not self.unsent and self.on_drained is not None:
-            self.on_drained()
 
     def close(self) -> None:
         """Send what is left, then end the connection."""
@@ -153,8 +154,7 @@ class Outbox:
     def resumeProducing(self) -> None:
         """The transport has room again."""
         self._blocked = False
-        self.flush()
-        self.drained()
+        self.end_turn()
 
     def stopProducing(self) -> None:
         """The transport is gone."""
@@ -194,8 +194,7 @@ class SocketOutbox(Outbox):
             self._in_transport = 0
             self._blocked = False
             self._transport.unregisterProducer()
-            self.flush()
-            self.drained()
+            self.end_turn()
 
     def _register(self) -> None:
         """The transport is told of a producer only while it holds something."""

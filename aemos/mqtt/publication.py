@@ -10,18 +10,20 @@ class Publication:
     """Topic, payload and the QoS it was published with.
 
     @param wire_topic: the topic as a length-prefixed field, when the caller has it already.
+    @param frame: likewise the whole packet for QoS 0, without DUP and RETAIN.
     """
 
     __slots__ = ("_first", "_frame", "_head", "_wire_topic", "payload", "qos", "topic")
 
-    def __init__(self, topic: str, payload: bytes, qos: int, wire_topic: bytes = b"") -> None:
+    def __init__(
+        self, topic: str, payload: bytes, qos: int, wire_topic: bytes = b"", frame: bytes = b""
+    ) -> None:
         self.topic = topic
         self.payload = payload
         self.qos = qos
         self._wire_topic = wire_topic
-        self._frame = b""
+        self._frame = frame
         self._first = 0
-        self._head = b""
 
     @property
     def size(self) -> int:

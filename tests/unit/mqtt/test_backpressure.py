@@ -122,6 +122,17 @@ def test_packets_wait_while_it_is_decided_who_the_client_is() -> None:
     assert client.take().hex() == "20020000d0009003000100d000"
 
 
+def test_packet_that_comes_alone_while_the_client_is_not_decided_waits_too() -> None:
+    stage = Stage()
+    stage.login.door.later = True
+    client = stage.open()
+    client.send(Connect("c"))
+    client.feed(b"\xc0\x00")
+    assert not client.closed
+    stage.login.door.open()
+    assert client.take().hex() == "20020000d000"
+
+
 def test_client_that_leaves_before_it_is_decided_leaves_nothing_behind() -> None:
     stage = Stage()
     stage.login.door.later = True

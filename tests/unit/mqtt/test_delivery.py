@@ -85,6 +85,32 @@ def test_slow_consumer_does_not_hold_up_the_others() -> None:
     assert len(quick.publishes()) == 20
 
 
+def test_qos_0_leaves_half_of_the_queue_to_what_must_not_be_lost() -> None:
+    stage = Stage(max_inflight=1, max_queued=10)
+    sub = subscriber(stage)
+    pub = stage.client("pub")
+    ones = [Publish("a/b", b"one", 1, packet_id=1)] * 2
+    pub.send(*ones, *[Publish("a/b", b"zero")] * 20, *ones, *ones)
+    assert stage.broker.totals().dropped == {"slow_consumer": 16}
+    got = []
+    while packets := sub.publishes():
+        got += [packet.payload for packet in packets]
+        sub.send(*(PubAck(packet.packet_id) for packet in packets if packet.qos))
+    assert got == [b"one"] * 2 + [b"zero"] * 4 + [b"one"] * 4
+
+
+def test_acknowledgements_do_not_fill_the_output_of_a_slow_consumer() -> None:
+    stage = Stage(max_output=1000)
+    sub = subscriber(stage)
+    sub.protocol.transport.producer.pauseProducing()  # type: ignore[union-attr]
+    stage.client("pub").send(*[Publish("a/b", b"x" * 300, 1, packet_id=1)] * 10)
+    sub.send(PubAck(1), PubAck(2), PubAck(3))
+    (info,) = [client for client in stage.broker.clients() if client.client_id == "sub"]
+    assert (info.in_flight, info.queued) == (1, 6)
+    sub.protocol.transport.producer.resumeProducing()  # type: ignore[union-attr]
+    assert len(sub.publishes()) == 10
+
+
 def test_qos_0_waiting_in_the_queue_is_not_kept_for_an_absent_client() -> None:
     stage = Stage(max_inflight=1)
     sub = subscriber(stage, clean=False)

@@ -160,6 +160,24 @@ def test_token_is_removed_before_a_payload_is_forwarded_retained_or_queued() -> 
     assert stage.router.handled[0].payload == b'{"token":"s3cret","value":1}'
 
 
+def test_token_is_removed_at_every_qos_and_every_time() -> None:
+    stage = Stage()
+    watch = watcher(stage)
+    client = stage.client("c")
+    for qos in (0, 0, 1, 2):
+        client.send(Publish("x", b'{"token":"s","v":1}', qos, packet_id=qos))
+    assert {p.payload for p in watch.publishes()} == {b'{"v":1}'}
+
+
+def test_padded_lengths_are_not_passed_on() -> None:
+    stage = Stage()
+    watch = watcher(stage)
+    client = stage.client("c")
+    for raw in ("3004000178 79", "30840000 0178 79", "3004000178 79", "30848000000178 79"):
+        client.send(bytes.fromhex(raw))
+    assert watch.take() == bytes.fromhex("3004000178 79") * 4
+
+
 def test_payload_without_token_passes_byte_for_byte() -> None:
     stage = Stage()
     watch = watcher(stage)
