@@ -10,9 +10,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
+_WAIT = 15.0  # seconds
+
 
 class LiveClient(WebSocketClientProtocol):
-    """`hear` gives the next message, `gone` fires with the close code and reason."""
+    """One connection; what is waited for comes within seconds, or the test fails."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,12 +43,18 @@ class LiveClient(WebSocketClientProtocol):
         return await self.hear()
 
     async def hear(self) -> dict[str, Any]:
-        return await self.heard.get()
+        """Wait for the next message."""
+        message: dict[str, Any] = await self.heard.get().addTimeout(_WAIT, reactor)
+        return message
+
+    async def closed(self) -> tuple[int | None, str]:
+        """Wait until the server closes. @return: the status and reason of its close frame."""
+        return await self.gone.addTimeout(_WAIT, reactor)
 
     async def leave(self) -> None:
         """Close the connection and wait until it is gone."""
         self.sendClose(1000)
-        await self.gone
+        await self.closed()
 
 
 async def connect(port: int, *protocols: str, query: str = "") -> LiveClient:
@@ -63,4 +71,4 @@ async def connect(port: int, *protocols: str, query: str = "") -> LiveClient:
         openHandshakeTimeout=0, closeHandshakeTimeout=0, serverConnectionDropTimeout=0
     )
     client = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
-    return await client.opened
+    return await client.opened.addTimeout(_WAIT, reactor)

@@ -87,7 +87,7 @@ async def test_logging_out_ends_the_live_session(server):
     await live.hear()
     assert server.post("/api/v1/auth/logout", {}, token)[0] == 200
     assert (await live.hear())["code"] == "unauthenticated"
-    assert (await live.gone)[0] == 4401
+    assert (await live.closed())[0] == 4401
 
 
 @pytest.mark.parametrize("query", ["?token=x", "?access_token=x"])

@@ -71,7 +71,7 @@ async def test_a_forged_token_of_the_handshake_closes_with_4401_without_waiting_
     async with serving(Clock()) as server:
         client = await connect(server.port, "aemos.v1", "forged")
         assert (await client.hear())["code"] == "unauthenticated"
-        assert await client.gone == (4401, "unauthenticated")
+        assert await client.closed() == (4401, "unauthenticated")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_what_is_no_text_message_closes_that_connection_only(payload, bina
         bystander = await connect(server.port)
         client = await connect(server.port)
         client.sendMessage(payload, isBinary=binary)
-        code, _ = await client.gone
+        code, _ = await client.closed()
         assert code == status
         assert (await bystander.ask(type="ping"))["type"] == "pong"
         await bystander.leave()
@@ -121,7 +121,7 @@ async def test_stopping_says_goodbye_and_refuses_newcomers():
         client = await connect(server.port)
         stopped = server.channels.stop()
         assert (await client.hear())["code"] == "going_away"
-        assert await client.gone == (1001, "going_away")
+        assert await client.closed() == (1001, "going_away")
         await stopped
         with pytest.raises(ConnectionError, match="503"):
             await connect(server.port)
