@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import attrs
@@ -12,8 +12,10 @@ from aemos.model import Principal
 from aemos.services import access
 from aemos.services.areas import random_uuid
 from aemos.services.events import Events, IdentityChanged
-from aemos.storage import areas, sensors, variables
+from aemos.services.placement import area_of, placed
+from aemos.storage import sensors, variables
 from aemos.storage.database import Database
+from aemos.storage.places import SENSORS
 from aemos.storage.transaction import Row, Transaction
 
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class Sensors:
         access.require(by, "sensor.view", organization_id)
 
         def read(tx: Transaction) -> list[Row]:
-            return _placed(tx, sensors.listed(tx, organization_id, area_id))
+            return placed(tx, SENSORS, sensors.listed(tx, organization_id, area_id))
 
         return await self._database.read(read)
 
@@ -61,7 +63,10 @@ class Sensors:
 
         def read(tx: Transaction) -> Row:
             row = _owned(tx, by, "sensor.view", sensor_id, stated)
-            return {**_placed(tx, [row])[0], "TelemetryData": variables.of_sensor(tx, sensor_id)}
+            return {
+                **placed(tx, SENSORS, [row])[0],
+                "TelemetryData": variables.of_sensor(tx, sensor_id),
+            }
 
         return await self._database.read(read)
 
@@ -80,7 +85,7 @@ class Sensors:
         def write(tx: Transaction) -> Row:
             owner = None
             if area_id is not None:
-                owner = _area(tx, area_id)["organizationId"]
+                owner = area_of(tx, area_id)["organizationId"]
                 access.require(by, "sensor.create", owner)
             _check_uuid(tx, row["uuid"], owner)
             sensor_id = sensors.create(tx, row)
@@ -112,7 +117,7 @@ class Sensors:
                 _check_uuid(tx, given["uuid"], owner, sensor_id)
             sensors.change(tx, sensor_id, given)
             if area_id is not None and area_id != place_id:
-                area = _area(tx, area_id)
+                area = area_of(tx, area_id)
                 if not by.administrator and area["organizationId"] != stated:
                     raise Forbidden("Forbidden: the area belongs to another organization")
                 sensors.put(tx, sensor_id, area_id)
@@ -147,36 +152,11 @@ class Sensors:
                 self._events.publish(IdentityChanged(uuid))
 
 
-def _placed(tx: Transaction, rows: Sequence[Row]) -> list[Row]:
-    places = sensors.places(tx, [row["id"] for row in rows])
-    return [{**row, **_place(places.get(row["id"]))} for row in rows]
-
-
-def _place(place: Row | None) -> Row:
-    area = None if place is None else {"id": place["id"], "name": place["name"]}
-    owner = None
-    if place is not None and place["organizationId"] is not None:
-        owner = {"id": place["organizationId"], "name": place["organizationName"]}
-    return {
-        "areaId": area and area["id"],
-        "area": area,
-        "organizationId": owner and owner["id"],
-        "organization": owner,
-    }
-
-
 def _whole(tx: Transaction, sensor_id: int) -> Row:
     row = sensors.find(tx, sensor_id)
     if row is None:
         raise NotFound(f"Sensor with ID {sensor_id} not found")
-    return _placed(tx, [row])[0]
-
-
-def _area(tx: Transaction, area_id: int) -> Row:
-    area = areas.find(tx, area_id)
-    if area is None:
-        raise NotFound(f"Area with ID {area_id} not found")
-    return area
+    return placed(tx, SENSORS, [row])[0]
 
 
 def _owned(

@@ -1,0 +1,39 @@
+"""Shows where sensors and devices lie, and finds the area that one shall go to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aemos.errors import NotFound
+from aemos.storage import areas
+from aemos.storage.places import Places
+from aemos.storage.transaction import Row, Transaction
+
+
+def placed(tx: Transaction, places: Places, rows: Sequence[Row]) -> list[Row]:
+    """@return: the rows, each with `areaId`, `area` (id, name), `organizationId` and `organization`
+    (id, name) of its place; null for what lies in no area.
+    """
+    found = places.of(tx, [row["id"] for row in rows])
+    return [{**row, **_shown(found.get(row["id"]))} for row in rows]
+
+
+def area_of(tx: Transaction, area_id: int) -> Row:
+    """@raise NotFound: no such area."""
+    area = areas.find(tx, area_id)
+    if area is None:
+        raise NotFound(f"Area with ID {area_id} not found")
+    return area
+
+
+def _shown(place: Row | None) -> Row:
+    area = None if place is None else {"id": place["id"], "name": place["name"]}
+    owner = None
+    if place is not None and place["organizationId"] is not None:
+        owner = {"id": place["organizationId"], "name": place["organizationName"]}
+    return {
+        "areaId": area and area["id"],
+        "area": area,
+        "organizationId": owner and owner["id"],
+        "organization": owner,
+    }
