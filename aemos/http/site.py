@@ -207,6 +207,7 @@ class _Branch(Resource):
 class Site(server.Site):
     """The factory of connections; logs each request and can be drained before the server stops."""
 
+    noisy = False
     protocol = Channel  # type: ignore[assignment]
     _log = Logger()
 
