@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -102,21 +103,21 @@ class MariaDB:
             self._process.wait(_START)
             self._process = None
 
-    def execute(self, sql: str, params: tuple[Any, ...] | None = None, database: str = "") -> Any:
-        """Run one statement as root. @return: its rows."""
-        connection = pymysql.connect(
+    def connect(self, database: str = "") -> pymysql.connections.Connection[Any]:
+        """@return: a connection as root, in autocommit mode."""
+        return pymysql.connect(
             unix_socket=str(self._folder / "s"),
             user="root",
             database=database or None,
             autocommit=True,
             charset="utf8mb4",
         )
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, params)
-                return cursor.fetchall()
-        finally:
-            connection.close()
+
+    def execute(self, sql: str, params: tuple[Any, ...] | None = None, database: str = "") -> Any:
+        """Run one statement as root. @return: its rows."""
+        with closing(self.connect(database)) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall()
 
     def new_database(self) -> str:
         """@return: the name of a new, empty database."""

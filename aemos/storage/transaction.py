@@ -71,7 +71,7 @@ class Transaction:
         declared = TABLES[table]
         if declared.timestamps:
             values = {"createdAt": self.now, "updatedAt": self.now, **values}
-        params = declared.encoded(values)
+        params = declared.encoded(values or {"id": None})  # MySQL and SQLite both count on then
         cursor = self._run(
             f"INSERT INTO {table} ({', '.join(params)}) VALUES ({marks(params)})",
             tuple(params.values()),

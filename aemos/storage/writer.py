@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -164,6 +164,8 @@ class Writer:
         @param grace: seconds.
         @return: fires when the thread has ended, or cannot be waited for any longer.
         """
+        if not self._thread.is_alive():
+            return succeed(None)
         self._push(None)
         timer = self._clock.callLater(grace, self._give_up.set)
         last = self._clock.callLater(grace + 2 * self._retry_delay + 1, self._ended.callback, None)
@@ -202,7 +204,8 @@ class Writer:
             if unit.started or unit.withdrawn:
                 return False
             unit.withdrawn = True
-        self._leave(unit.rows)
+        self.queued -= unit.rows
+        self._tell_of_room()
         return True
 
     @property
@@ -223,25 +226,26 @@ class Writer:
             self._awake = True
             self._wake.put(None)
 
-    def _leave(self, rows: int) -> None:
-        self.queued -= rows
-        if self._waiting_for_room and not self.full:
-            callbacks, self._waiting_for_room = self._waiting_for_room, []
-            for callback in callbacks:
-                callback()
-
     def _stored(self, units: Sequence[Unit], seconds: float) -> None:
         rows = sum([unit.rows for unit in units])
+        self.queued -= rows
         self.batches += 1
         self.committed += rows
         self.commit_seconds = seconds
         self._answer(units, None)
-        self._leave(rows)
+        self._tell_of_room()
 
     def _refused(self, unit: Unit, error: RowRefused) -> None:
+        self.queued -= unit.rows
         self.refused += 1
         self._answer([unit], error)
-        self._leave(unit.rows)
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        if self._waiting_for_room and not self.full:
+            callbacks, self._waiting_for_room = self._waiting_for_room, []
+            for callback in callbacks:
+                callback()
 
     def _answer(self, units: Sequence[Unit], error: RowRefused | None) -> None:
         for unit in units:
@@ -271,6 +275,7 @@ class Writer:
             pass
         except BaseException:
             self._log.failure("the writer has failed")
+            self._threads.callFromThread(self._set_away, self._now(), "the writer has failed")
         self._disconnect()
         self._threads.callFromThread(self._end)
 
@@ -298,9 +303,10 @@ class Writer:
         with self._taking:
             while queue:
                 item = queue[0]
-                if item.__class__ is not Unit:
+                if item is None or isinstance(item, _Interaction):
                     if not batch:
-                        return queue.popleft()  # type: ignore[return-value]
+                        queue.popleft()
+                        return item
                     break
                 rows = item.rows
                 if rows > room and batch:
@@ -343,9 +349,7 @@ class Writer:
                     in_doubt = False
                     self._number += 1
                     in_transaction(connection, self._dialect, self._now(), self._write, batch)
-                if self._is_away:
-                    self._is_away = False
-                    self._threads.callFromThread(self._set_away, None)
+                self._is_back()
                 return None
             except CommitInDoubt as doubt:
                 in_doubt, error = True, doubt.error
@@ -362,6 +366,7 @@ class Writer:
             if in_doubt or locked or trouble in (Trouble.LOST, Trouble.AWAY):
                 self._wait(error)
             else:
+                self._is_back()
                 return self._refusal(error, trouble)
 
     def _refusal(self, error: Exception, trouble: Trouble | None) -> RowRefused:
@@ -409,6 +414,11 @@ class Writer:
                 self._fail(item, StorageUnavailable("the database cannot write now"))
         if self._give_up.wait(self._retry_delay):
             raise _Stopped
+
+    def _is_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            self._threads.callFromThread(self._set_away, None)
 
     def _interact(self, interaction: _Interaction) -> None:
         if interaction.failed:

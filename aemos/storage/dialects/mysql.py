@@ -47,7 +47,8 @@ _REFUSED = {
 # The statement is a mistake of ours: nothing that an operator does would help.
 _OUR_MISTAKE = {ER.PARSE_ERROR, ER.SYNTAX_ERROR, ER.BAD_FIELD_ERROR, ER.WRONG_VALUE_COUNT_ON_ROW}
 
-_COLUMN = re.compile(r"(?:[Cc]olumn|Field|CONSTRAINT) ['`](?:[^'`]*\.)?([^'`.]+)['`]")
+# column 'value', column `db`.`DataStream`.`value`, Field 'value', CONSTRAINT `Device.metadata`
+_COLUMN = re.compile(r"(?:[Cc]olumn|Field|CONSTRAINT) (?:`[^`]*`\.)*['`](?:[^'`]*\.)?([^'`.]+)['`]")
 _KEY = re.compile(r"for key '(?:[^']*\.)?([^'.]+)'")
 
 
