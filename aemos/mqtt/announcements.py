@@ -1,4 +1,4 @@
-"""Tells MQTT subscribers what services report: stored readings and refused messages."""
+"""Tells MQTT subscribers what services report: readings, states of devices, refused messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from aemos import json
 from aemos.config.schema import Mqtt
 from aemos.model import PrincipalKind
 from aemos.mqtt.broker import Broker
-from aemos.services.events import Events, MessageRefused, ReadingsStored
+from aemos.services.events import DeviceStateChanged, Events, MessageRefused, ReadingsStored
 
 
 class Announcements:
@@ -18,6 +18,7 @@ class Announcements:
     def listen(self, events: Events) -> None:
         """Begin to announce what `events` tell."""
         events.subscribe(ReadingsStored, self.readings_stored)
+        events.subscribe(DeviceStateChanged, self.device_state_changed)
         events.subscribe(MessageRefused, self.message_refused)
 
     def readings_stored(self, event: ReadingsStored) -> None:
@@ -39,6 +40,32 @@ class Announcements:
                     }
                 )
                 self._broker.publish(topic, payload, qos=self._settings.datastream_qos)
+
+    def device_state_changed(self, event: DeviceStateChanged) -> None:
+        """One `device_state_change` message (spec/mqtt.md section 6)."""
+        topic = f"devices/{event.device_uuid}/state"
+        if not self._broker.has_subscribers(topic):
+            return
+        payload = json.encode(
+            {
+                "type": "device_state_change",
+                "deviceUuid": event.device_uuid,
+                "deviceName": event.device_name,
+                "deviceType": event.device_type,
+                "stateName": event.state,
+                "oldValue": event.old,
+                "newValue": event.new,
+                "initiatedBy": event.initiated_by,
+                "timestamp": event.at,
+                "priority": event.priority,
+                "metadata": {
+                    "deviceId": event.device_id,
+                    "isCritical": event.critical,
+                    "initiatorId": event.initiator_id,
+                },
+            }
+        )
+        self._broker.publish(topic, payload, qos=self._settings.default_qos)
 
     def message_refused(self, event: MessageRefused) -> None:
         """Tell a device, on `devices/{its uuid}/errors`, why its message was not stored."""

@@ -47,6 +47,9 @@ from aemos.mqtt.wire import Splitter
 if TYPE_CHECKING:
     from aemos.mqtt.broker import Broker
 
+# Of the module, not of the class: a logger bound to each connection would keep it in log buffers.
+_log = Logger()
+
 CLOSE_TIMEOUT = 5.0
 """Seconds that a peer has to take what was sent before a close."""
 
@@ -62,9 +65,8 @@ class Connection:
     arrived last (reactor time). `session` is None until CONNECT was accepted.
     """
 
-    _log = Logger()
-
     __slots__ = (
+        "__weakref__",
         "_alive_timer",
         "_broker",
         "_connected_at",
@@ -134,6 +136,9 @@ class Connection:
         self.close(CloseReason.LOST, detail)
         self._cancel_timers()
         self._broker.gone(self)
+        # Receipts that wait for their verdict keep the intake; nobody else needs these any more.
+        # Without the cycle a connection is freed at once, not by the garbage collector.
+        self.session = self.intake = None
 
     # ------------------------------------------------------------------ answers to CONNECT
 
@@ -150,7 +155,7 @@ class Connection:
         self.outbox.on_drained = session.pump
         self._set_keep_alive(packet.keep_alive)
         self.watch_expiry()
-        self._log.info(
+        _log.info(
             "MQTT client {client_id!r} connected from {peer} as {principal}",
             client_id=self.client_id,
             peer=self.outbox.peer,
@@ -190,7 +195,7 @@ class Connection:
         self.held |= CLOSED
         broker = self._broker
         broker.counters.closed[reason] += 1
-        self._log.info(
+        _log.info(
             "MQTT client {client_id!r} from {peer} closed: {reason}{separator}{detail}",
             client_id=self.client_id,
             peer=self.outbox.peer,
@@ -247,7 +252,7 @@ class Connection:
             self.denied = set()
         if topic not in self.denied and len(self.denied) < 100:
             self.denied.add(topic)
-            self._log.info(
+            _log.info(
                 "MQTT client {client_id!r} may not publish to {topic!r}",
                 client_id=self.client_id,
                 topic=topic,
@@ -277,7 +282,7 @@ class Connection:
                 self.outbox.write(ConnAck(error.return_code).encode())
             self.close(CloseReason.MALFORMED, str(error))
         except Exception:
-            self._log.failure("handling a packet of {client_id!r} failed", client_id=self.client_id)
+            _log.failure("handling a packet of {client_id!r} failed", client_id=self.client_id)
             self.close(CloseReason.FAULT)
         finally:
             self._processing = False
@@ -383,7 +388,7 @@ class Connection:
                 taken.append((topic_filter, qos))
                 codes.append(qos)
             else:
-                self._log.info(
+                _log.info(
                     "MQTT client {client_id!r} may not subscribe to {filter!r}",
                     client_id=self.client_id,
                     filter=topic_filter,

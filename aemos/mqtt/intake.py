@@ -59,9 +59,7 @@ class Receipt:
     def __call__(self, verdict: Verdict) -> None:
         """The router's `done`."""
         self.verdict = verdict
-        intake = self.intake
-        if intake.receipts[0] is self:
-            intake.release()
+        self.intake.release()
 
     def settle(self) -> None:
         """Nothing stands in the way of the acknowledgement any more."""

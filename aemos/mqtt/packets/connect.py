@@ -87,7 +87,7 @@ class Connect:
         if at + 6 > len(body):
             raise MalformedPacket("CONNECT ends before its payload", "MQTT-3.1.3-3")
         connect_flags = body[at + 1]
-        rules = attrs.evolve(rules, level=level)
+        rules = Rules(level, rules.strict_text, rules.max_levels)
         keep_alive, at = read_number(body, at + 2)
         _check_flags(flags, connect_flags, rules)
         raw, at = read_binary(body, at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -207,3 +209,18 @@ def test_publishing_for_a_service_never_raises(hygiene: list[str]) -> None:
     stage.client("c").subscribe(("a", 0))
     stage.broker.publish("a", None)  # type: ignore[arg-type]
     hygiene.clear()
+
+
+def test_connection_that_is_lost_is_freed_without_the_garbage_collector() -> None:
+    stage = Stage()
+    client = stage.client("c", keep_alive=10)
+    client.subscribe(("a", 1))
+    client.send(Publish("a", b"x", 1, packet_id=1))
+    (connection,) = map(weakref.ref, stage.broker.connections)
+    gc.disable()
+    try:
+        client.drop()
+        del client
+        assert connection() is None
+    finally:
+        gc.enable()
