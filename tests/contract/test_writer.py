@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 
 from aemos.errors import DuplicateRow, MissingReference, RowRefused
 from aemos.storage.database import Database, open_database
@@ -28,12 +29,35 @@ async def small(database_url: str) -> AsyncIterator[Database]:
     await database.stop()
 
 
+class Gate:
+    """Holds the writer in the middle of a transaction until it is opened."""
+
+    def __init__(self) -> None:
+        self._reached, self._opened = threading.Event(), threading.Event()
+        self._passed: Deferred[RowRefused | None] = Deferred()
+
+    def store(self, tx: Transaction, items: object) -> None:
+        self._reached.set()
+        assert self._opened.wait(30)
+
+    async def hold(self, database: Database) -> None:
+        database.writer.submit(Unit([(self, [None])], self._passed.callback))
+        await until(self._reached.is_set)
+
+    async def open(self) -> None:
+        self._opened.set()
+        await self._passed
+
+
 async def test_what_queues_during_a_commit_goes_with_the_next(database: Database) -> None:
     variable = await database.transact(plant)
     before = database.writer.batches
-    await gatherResults([store(database, reading(variable, value)) for value in range(300)])
-    # The first unit may be committed alone; all others have queued by then.
-    assert database.writer.batches - before <= 3
+    gate = Gate()
+    await gate.hold(database)
+    answers = [store(database, reading(variable, value)) for value in range(300)]
+    await gate.open()
+    await gatherResults(answers)
+    assert database.writer.batches - before == 2
     assert await values(database) == [str(value) for value in range(300)]
 
 
@@ -150,15 +174,15 @@ async def test_a_failing_answer_stops_no_other(database: Database, hygiene: list
 async def test_a_waiting_unit_can_be_withdrawn(small: Database) -> None:
     variable = await small.transact(plant)
     answered: list[object] = []
-    last = store(small, *[reading(variable, "kept") for _ in range(30)])
+    gate = Gate()
+    await gate.hold(small)
     unit = Unit([(READINGS, [reading(variable, "withdrawn")])], answered.append)
     small.writer.submit(unit)
-    # The large unit before it is in the writer's thread, or neither has been taken yet.
     assert unit.withdraw()
     assert not unit.withdraw()
-    await last
+    await gate.open()
     assert await store(small, reading(variable, "kept")) is None
-    assert (answered, set(await values(small)), small.writer.queued) == ([], {"kept"}, 0)
+    assert (answered, await values(small), small.writer.queued) == ([], ["kept"], 0)
 
 
 async def test_a_unit_that_is_stored_cannot_be_withdrawn(database: Database) -> None:
@@ -175,9 +199,12 @@ async def test_a_full_writer_says_so_and_calls_back_when_there_is_room(small: Da
     calls: list[bool] = []
     small.writer.when_room(lambda: calls.append(small.writer.full))
     assert calls == [False]
+    gate = Gate()
+    await gate.hold(small)
     answers = [store(small, reading(variable, value)) for value in range(40)]
     assert small.writer.full
     small.writer.when_room(lambda: calls.append(small.writer.full))
+    await gate.open()
     assert calls == [False]
     await gatherResults(answers)
     assert (calls, small.writer.queued) == ([False, False], 0)
@@ -187,9 +214,13 @@ async def test_stopping_commits_what_is_queued(database_url: str) -> None:
     database = open_database(reactor, settings_for(database_url, max_batch=10))
     await database.start()
     variable = await database.transact(plant)
+    gate = Gate()
+    await gate.hold(database)
     answers = [store(database, reading(variable, value)) for value in range(100)]
-    await database.stop()
+    stopped = ensureDeferred(database.stop())
+    await gate.open()
     assert await gatherResults(answers) == [None] * 100
+    await stopped
 
 
 async def test_interactions_and_units_keep_their_order(database: Database) -> None:
