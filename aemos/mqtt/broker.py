@@ -70,6 +70,7 @@ class Broker:
         # Grows whenever rights may have changed; connections compare it before they trust routes.
         self.rights = 0
         self.draining: Deferred[None] | None = None
+        self._owing: set[Connection] = set()
         self._login = login
         self._live: dict[tuple[str, str], Connection] = {}
         self._by_identity: defaultdict[str | int, set[Session]] = defaultdict(set)
@@ -106,20 +107,22 @@ class Broker:
         """@return: fires when all acknowledgements that were owed have been sent."""
         self.stop_accepting()
         assert self.draining is not None  # noqa: S101 - only for the type checker
+        self._owing = {c for c in self.connections if c.intake is not None and c.intake.receipts}
         drained = self.draining
-        self.check_drained()
+        self._check_drained()
         return drained
 
-    def check_drained(self) -> None:
-        """Called whenever an intake has acknowledged everything while draining."""
+    def acknowledged_all(self, connection: Connection) -> None:
+        """Called when a connection is owed nothing any more while draining."""
+        self._owing.discard(connection)
+        self._check_drained()
+
+    def _check_drained(self) -> None:
         drained = self.draining
-        if drained is None or drained.called:
-            return
-        if any(c.intake is not None and c.intake.receipts for c in self.connections):
-            return
-        for connection in self.connections:
-            connection.outbox.flush()
-        drained.callback(None)
+        if drained is not None and not drained.called and not self._owing:
+            for connection in self.connections:
+                connection.outbox.flush()
+            drained.callback(None)
 
     def close_all(self) -> Deferred[None]:
         """Close every connection; no wills: the clients come back to the next server.
@@ -152,6 +155,8 @@ class Broker:
     def gone(self, connection: Connection) -> None:
         """The transport of a connection is gone."""
         self.connections.discard(connection)
+        if self.draining is not None:
+            self.acknowledged_all(connection)
         if self._gone is not None and not self.connections and not self._gone.called:
             self._gone.callback(None)
 

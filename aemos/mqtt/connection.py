@@ -17,6 +17,7 @@ from aemos.mqtt.holds import (
     CLOSED,
     CONNECTING,
     STOPPING,
+    UNSENT,
     WRITER_FULL,
 )
 from aemos.mqtt.intake import Intake
@@ -289,9 +290,26 @@ class Connection:
         if intake is not None and intake.receipts and self._broker.writer.full and not self.held:
             self.held |= WRITER_FULL
             self._broker.writer.when_room(self._room)
+        if self.outbox.unsent > self._broker.settings.max_output:
+            self._watch_output()
         if self.held or self._paused:
             self._adjust_reading()
         self._packet_since = self.heard if self._splitter.waiting and not self.held else None
+
+    def _watch_output(self) -> None:
+        """Take nothing from a client that does not take its answers."""
+        session = self.session
+        if session is None or self.held & CLOSED:
+            return
+        if not self.outbox.has_room(self._broker.settings.max_output):
+            self.held |= UNSENT
+            self.outbox.on_drained = self._taken
+
+    def _taken(self) -> None:
+        if self.session is not None:
+            self.outbox.on_drained = self.session.pump
+            self.session.pump()
+            self.go_on(UNSENT)
 
     def _room(self) -> None:
         self.go_on(WRITER_FULL)
@@ -374,7 +392,10 @@ class Connection:
                     self.go_on(AUTHORIZING)
 
         for index, (topic_filter, _) in enumerate(filters):
-            broker.may_subscribe(session, topic_filter, partial(decided, index))
+            if index < broker.settings.max_subscriptions:
+                broker.may_subscribe(session, topic_filter, partial(decided, index))
+            else:
+                decided(index, False)
         if None in granted:
             waiting = True
             self.hold(AUTHORIZING)
@@ -382,19 +403,22 @@ class Connection:
     def _subscribed(self, session: Session, packet: Subscribe, granted: list[bool | None]) -> None:
         if self.held & CLOSED:
             return
-        codes, taken = [], []
+        codes, taken, denied = [], [], []
         for (topic_filter, qos), allowed in zip(packet.filters, granted, strict=True):
             if allowed and self._broker.subscribe(session, topic_filter, qos):
                 taken.append((topic_filter, qos))
                 codes.append(qos)
             else:
-                _log.info(
-                    "MQTT client {client_id!r} may not subscribe to {filter!r}",
-                    client_id=self.client_id,
-                    filter=topic_filter,
-                )
+                denied.append(topic_filter)
                 # 3.1 has no failure code: its clients get what they asked for, on paper only.
                 codes.append(FAILURE if self._rules.level != LEVEL_3_1 else qos)
+        if denied:
+            _log.info(
+                "MQTT client {client_id!r} may not subscribe to {filters}{more}",
+                client_id=self.client_id,
+                filters=", ".join(map(repr, denied[:10])),
+                more=f" and {len(denied) - 10} more" if len(denied) > 10 else "",
+            )
         self.outbox.write(SubAck(packet.packet_id, tuple(codes)).encode())
         for topic_filter, qos in taken:
             self._broker.send_retained(session, topic_filter, qos)

@@ -8,4 +8,5 @@ AUTHORIZING = 2  # what it may do is being looked up
 UNACKNOWLEDGED = 4  # too many of its messages wait for their commit
 WRITER_FULL = 8  # too many rows of all clients wait for their commit
 STOPPING = 16  # the server takes nothing new
-CLOSED = 32  # for good
+UNSENT = 32  # it does not take what the server sends
+CLOSED = 64  # for good

@@ -154,7 +154,7 @@ class Intake:
             if waiting <= self._max_receipts // 2 and self.waiting_bytes <= self._max_bytes // 2:
                 self._connection.go_on(UNACKNOWLEDGED)
         if not receipts and broker.draining is not None:
-            broker.check_drained()
+            broker.acknowledged_all(self._connection)
 
     def released(self, packet_id: int) -> None:
         """PUBREL: the id of a QoS 2 publish is free again [MQTT-4.3.3-2]."""

@@ -211,8 +211,9 @@ def test_stream_of_a_persistent_session_goes_on_after_a_drop() -> None:
 def test_subscriptions_of_a_client_are_limited() -> None:
     stage = Stage(max_subscriptions=2)
     client = stage.client("c")
-    answer = client.subscribe(("a", 0), ("b", 0), ("c", 0), ("a", 1))[0]
-    assert answer.codes == (0, 0, 0x80, 1)  # type: ignore[union-attr]
+    client.subscribe(("a", 0), ("b", 0))
+    answer = client.subscribe(("c", 0), ("a", 1))[0]
+    assert answer.codes == (0x80, 1)  # type: ignore[union-attr]
 
 
 def test_limit_of_retained_messages_forwards_but_does_not_keep() -> None:
@@ -222,3 +223,18 @@ def test_limit_of_retained_messages_forwards_but_does_not_keep() -> None:
     assert len(sub.publishes()) == 2
     assert stage.broker.totals().dropped["retained_limit"] == 1
     assert len(stage.broker.store.retained) == 1
+
+
+def test_endless_subscribe_asks_for_no_more_rights_than_it_can_get() -> None:
+    stage = Stage(max_subscriptions=2)
+    asked: list[str] = []
+    may_subscribe = stage.rights.may_subscribe
+
+    def counting(principal, client_id, filter, done):  # type: ignore[no-untyped-def]
+        asked.append(filter)
+        may_subscribe(principal, client_id, filter, done)
+
+    stage.rights.may_subscribe = counting  # type: ignore[method-assign]
+    answer = stage.client("c").subscribe(*[(f"t/{n}", 0) for n in range(100)])[0]
+    assert answer.codes == (0, 0, *[0x80] * 98)  # type: ignore[union-attr]
+    assert asked == ["t/0", "t/1"]
