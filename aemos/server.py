@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -100,6 +101,7 @@ class Server(LoggedService):
         self._doors = Doors(self._services)
         ports = await self._open_doors(settings, self._doors)
         self._services.upkeep.start()
+        _spare_the_collector()
         _write_ports(settings.data_dir, ports)
         bound = ", ".join(f"{name} {port}" for name, port in ports.items())
         self._log.info("aemos {version} is ready: {ports}", version=__version__, ports=bound)
@@ -192,6 +194,17 @@ class Server(LoggedService):
 def _tcp(host: str, port: int) -> str:
     escaped = host.replace("\\", "\\\\").replace(":", "\\:")
     return f"tcp:{port}:interface={escaped}:backlog=1024"
+
+
+def _spare_the_collector() -> None:
+    """Let the cyclic collector look less often, and never at what lives as long as the server.
+
+    Messages are many and free of cycles; with the defaults, looking for cycles among those that
+    wait for a commit costs a tenth of the time that they take.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _make_data_dir(path: str) -> None:
