@@ -7,10 +7,11 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 from twisted.enterprise import adbapi
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThreadPool
 
+from aemos.errors import StorageUnavailable
 from aemos.storage.dialects.base import Connection, Dialect
 
 T = TypeVar("T")
@@ -45,7 +46,12 @@ class CheckedPool(adbapi.ConnectionPool):
         self._last_used: dict[int, float] = {}
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Call `function(*args)` in a thread of the pool, where `connect` gives its connection."""
+        """Call `function(*args)` in a thread of the pool, where `connect` gives its connection.
+
+        @return: its result; `StorageUnavailable` after `close`, when the threads would say nothing.
+        """
+        if self.threadpool.joined:
+            return fail(StorageUnavailable("the database is closed"))
         return deferToThreadPool(self._reactor, self.threadpool, function, *args)
 
     def connect(self) -> Connection:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -136,6 +136,7 @@ class Writer:
         self.commit_seconds = 0.0
         self.away_since: Instant | None = None
         self._waiting_for_room: list[Callable[[], object]] = []
+        self._stopping = False
 
         # Shared with the thread. Appending to and popping from a deque is atomic; `_taking` makes
         # "take a batch" and "withdraw a unit" exclude each other.
@@ -164,6 +165,7 @@ class Writer:
         @param grace: seconds.
         @return: fires when the thread has ended, or cannot be waited for any longer.
         """
+        self._stopping = True
         if not self._thread.is_alive():
             return succeed(None)
         self._push(None)
@@ -189,13 +191,12 @@ class Writer:
     def interact(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run `function(tx, *args)` in a transaction of its own, in order of submission.
 
-        Fails as `Database.transact` does; at once while the database is away.
+        Fails as `Database.transact` does; at once while the database is away, or stopping.
         """
+        if self._stopping or self.away_since is not None:
+            return fail(StorageUnavailable("the database cannot write now"))
         interaction = _Interaction(function, args)
-        if self.away_since is None:
-            self._push(interaction)
-        else:
-            interaction.result.errback(Failure(StorageUnavailable("the database cannot write now")))
+        self._push(interaction)
         return interaction.result
 
     def withdraw(self, unit: Unit) -> bool:

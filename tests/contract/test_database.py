@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.internet import reactor
 
-from aemos.errors import DuplicateRow, MissingReference, NotFound, RowRefused
+from aemos.errors import (
+    DuplicateRow,
+    MissingReference,
+    NotFound,
+    RowRefused,
+    StorageUnavailable,
+)
 from aemos.model import Instant
-from aemos.storage.database import Database
+from aemos.storage.database import Database, open_database
 from aemos.storage.transaction import Row, Transaction, marks
+from tests.conftest import settings_for
 from tests.rows import NOON, plant
 
 
@@ -196,6 +204,16 @@ async def test_what_a_transaction_raises_rolls_it_back(database: Database) -> No
     with pytest.raises(NotFound):
         await database.transact(fail)
     assert await database.read(lambda tx: tx.value("SELECT COUNT(*) FROM Sensor")) == 0
+
+
+async def test_after_the_stop_everything_fails_and_nothing_hangs(database_url: str) -> None:
+    stopped = open_database(reactor, settings_for(database_url))
+    await stopped.start()
+    await stopped.stop()
+    with pytest.raises(StorageUnavailable):
+        await stopped.transact(plant)
+    with pytest.raises(StorageUnavailable):
+        await stopped.ping()
 
 
 async def test_an_unknown_column_is_a_mistake_of_ours(database: Database) -> None:
