@@ -11,7 +11,10 @@ from aemos.http.endpoint import Api
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.auth import AuthRoutes
 from aemos.http.routes.datastreams import DataStreamRoutes
+from aemos.http.routes.device_state_instances import DeviceStateInstanceRoutes
+from aemos.http.routes.device_states import DeviceStateRoutes
 from aemos.http.routes.device_tokens import DeviceTokenRoutes
+from aemos.http.routes.devices import DeviceRoutes
 from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.metrics import MetricsRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
@@ -34,12 +37,15 @@ from aemos.services.authorization import Authorization
 from aemos.services.catalogue import Catalogue
 from aemos.services.commands import PassedOn
 from aemos.services.device_login import DeviceLogin
-from aemos.services.events import Events, MessageRefused, ReadingsStored
+from aemos.services.device_states import DeviceStates
+from aemos.services.devices import Devices
+from aemos.services.events import DeviceStateChanged, Events, MessageRefused, ReadingsStored
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
 from aemos.services.sensors import Sensors
+from aemos.services.state_changes import StateChanges
 from aemos.services.status import StatusIngest
 from aemos.services.telemetry import ReadingIngest
 from aemos.services.token_use import TokenUse
@@ -146,6 +152,8 @@ class Doors:
             clock,
             services.settings.http.store_timeout,
         )
+        tokens = DeviceTokens(database, events, clock)
+        changes = StateChanges(database, events)
         return [
             HealthRoutes(
                 self.health,
@@ -160,7 +168,10 @@ class Doors:
             AreaRoutes(Areas(database, events)),
             SensorRoutes(Sensors(database, events)),
             TelemetryRoutes(Variables(database, events)),
-            DeviceTokenRoutes(DeviceTokens(database, events, clock), services.authenticator),
+            DeviceTokenRoutes(tokens, services.authenticator),
+            DeviceRoutes(Devices(database, events), changes, tokens),
+            DeviceStateRoutes(DeviceStates(database)),
+            DeviceStateInstanceRoutes(changes),
             DataStreamRoutes(intake, History(database, events)),
         ]
 
@@ -188,7 +199,11 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     def refused(event: MessageRefused) -> None:
         metrics.message_judged(event.message.door, event.verdict.code.value)
 
+    def state_changed(event: DeviceStateChanged) -> None:
+        metrics.device_state_changed(event.organization_id)
+
     services.events.subscribe(ReadingsStored, stored)
+    services.events.subscribe(DeviceStateChanged, state_changed)
     services.events.subscribe(MessageRefused, refused)
     metrics.gauge("aemos_db_queued_rows", "rows that wait for commit", lambda: writer.queued)
     metrics.gauge("aemos_db_up", "1 while the database answers", lambda: writer.away_since is None)

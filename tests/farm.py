@@ -18,16 +18,22 @@ from aemos.http.auth import Authenticator
 from aemos.http.endpoint import Api
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.datastreams import DataStreamRoutes
+from aemos.http.routes.device_state_instances import DeviceStateInstanceRoutes
+from aemos.http.routes.device_states import DeviceStateRoutes
 from aemos.http.routes.device_tokens import DeviceTokenRoutes
+from aemos.http.routes.devices import DeviceRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
 from aemos.http.routing import Group
 from aemos.http.site import build_site
 from aemos.messages.router import Router
-from aemos.model import Kind, Principal, PrincipalKind
+from aemos.model import Instant, Kind, Principal, PrincipalKind
 from aemos.services.areas import Areas
 from aemos.services.catalogue import Catalogue
+from aemos.services.device_states import DeviceStates
+from aemos.services.devices import Devices
 from aemos.services.events import (
+    DeviceStateChanged,
     Events,
     IdentityChanged,
     ReadingChanged,
@@ -37,6 +43,7 @@ from aemos.services.events import (
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
 from aemos.services.sensors import Sensors
+from aemos.services.state_changes import StateChanges
 from aemos.services.telemetry import ReadingIngest
 from aemos.services.token_use import TokenUse
 from aemos.services.tokens import DeviceTokens
@@ -69,6 +76,11 @@ UUIDS = {
     NORTH: "11111111-1111-4111-8111-111111111111",
     SOUTH: "22222222-2222-4222-8222-222222222222",
 }
+PUMPS = {
+    NORTH: "aaaaaaaa-1111-4111-8111-111111111111",
+    SOUTH: "aaaaaaaa-2222-4222-8222-222222222222",
+}
+"""The uuids of a device in each organization: its state `power` is `off` (of on, off)."""
 TOKENS = {NORTH: "a1" * 32, SOUTH: "b2" * 32}
 
 
@@ -111,20 +123,26 @@ class Farm:
         self, method: str, path: str, who: str | None = None, body: object = None, **headers: str
     ) -> Reply:
         """@param who: a name in `USERS` or a device token. @param body: sent as JSON."""
-        if who is not None:
-            headers["Authorization"] = f"Bearer {who}"
         content = None
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
             content = body if isinstance(body, bytes) else json.encode(body)
+        reply = await self.raw(method, path, who, content, **headers)
+        return attrs.evolve(reply, body=json.decode(reply.body) if reply.body else None)
+
+    async def raw(
+        self, method: str, path: str, who: str | None, content: bytes | None = None, **headers: str
+    ) -> Reply:
+        """@return: the answer with its body as bytes."""
+        if who is not None:
+            headers["Authorization"] = f"Bearer {who}"
         target = self.url + (path if path.startswith("/api") else f"/api/v1{path}")
         response = await self.client.request(method, target, headers=headers, data=content)
-        raw = await response.content()
         answered = {
             name.decode().lower(): values[-1].decode()
             for name, values in response.headers.getAllRawHeaders()
         }
-        return Reply(response.code, answered, json.decode(raw) if raw else None)
+        return Reply(response.code, answered, await response.content())
 
     async def rows(self, sql: str, *params: Any) -> list[dict[str, Any]]:
         """Ask the database directly."""
@@ -183,6 +201,45 @@ def _sow(tx: Transaction) -> None:
                 "status": "active",
             },
         )
+        _sow_pump(tx, organization, f"{name} pump")
+
+
+def _sow_pump(tx: Transaction, organization: int, name: str) -> None:
+    tx.insert(
+        "Device",
+        {
+            "id": organization,
+            "name": name,
+            "uuid": PUMPS[organization],
+            "status": "active",
+            "deviceType": "actuator",
+            "isCritical": False,
+        },
+    )
+    tx.insert("AreaDevice", {"areaId": organization, "deviceId": organization})
+    tx.insert(
+        "DeviceState",
+        {
+            "id": organization,
+            "deviceId": organization,
+            "stateName": "power",
+            "dataType": "string",
+            "defaultValue": "off",
+            "allowedValues": ["on", "off"],
+            "status": "active",
+            "createdAt": tx.now,
+        },
+    )
+    tx.insert(
+        "DeviceStateInstance",
+        {
+            "id": organization,
+            "deviceStateId": organization,
+            "value": "off",
+            "fromTimestamp": Instant(tx.now - 1000),
+            "initiatedBy": "system",
+        },
+    )
 
 
 async def open_farm(database: Database, settings: Http | None = None) -> tuple[Farm, Any]:
@@ -199,11 +256,16 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
     router = Router({Kind.DATASTREAM: readings.handle}, ledger)
     token_use = TokenUse(database, reactor)
     authenticator = Authenticator(_Users(), catalogue, reactor, token_use.used)
+    tokens = DeviceTokens(database, events, reactor)
+    changes = StateChanges(database, events)
     groups: list[Group] = [
         AreaRoutes(Areas(database, events)),
         SensorRoutes(Sensors(database, events)),
         TelemetryRoutes(Variables(database, events)),
-        DeviceTokenRoutes(DeviceTokens(database, events, reactor), authenticator),
+        DeviceTokenRoutes(tokens, authenticator),
+        DeviceRoutes(Devices(database, events), changes, tokens),
+        DeviceStateRoutes(DeviceStates(database)),
+        DeviceStateInstanceRoutes(changes),
         DataStreamRoutes(
             Intake(router, ledger, database.writer, reactor, settings.store_timeout),
             History(database, events),
@@ -221,7 +283,13 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         url=f"http://127.0.0.1:{port.getHost().port}",
         client=HTTPClient(Agent(reactor, pool=pool)),
     )
-    for event in (IdentityChanged, ReadingsStored, ReadingChanged, ReadingDeleted):
+    for event in (
+        DeviceStateChanged,
+        IdentityChanged,
+        ReadingChanged,
+        ReadingDeleted,
+        ReadingsStored,
+    ):
         events.subscribe(event, farm.happened.append)
 
     async def close() -> None:

@@ -189,6 +189,9 @@ class Metrics:
         self._ingested = self._counts(
             "telemetry_ingestion_total", "stored readings", "organizationId"
         )
+        self._state_changes = self._counts(
+            "device_state_changes_total", "new values of device states", "organizationId"
+        )
         self._notifications = self._counts(
             "notifications_sent_total", "announcements to subscribers", "protocol"
         )
@@ -206,9 +209,11 @@ class Metrics:
 
     def readings_stored(self, organization_id: int | None, count: int) -> None:
         """Count stored readings, by whatever door they came."""
-        self._ingested.add(
-            "unknown" if organization_id is None else str(organization_id), count=count
-        )
+        self._ingested.add(_organization(organization_id), count=count)
+
+    def device_state_changed(self, organization_id: int | None) -> None:
+        """Count a new value of a device state, by whatever door it came."""
+        self._state_changes.add(_organization(organization_id))
 
     def message_judged(self, door: str, code: str) -> None:
         """Count a verdict on a message (`model.Code`)."""
@@ -246,6 +251,10 @@ class Metrics:
         counts = Counts(name, doc, names, self._labels)
         self._registry.register(counts)
         return counts
+
+
+def _organization(organization_id: int | None) -> str:
+    return "unknown" if organization_id is None else str(organization_id)
 
 
 class _BuildInfo(Collector):

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from aemos import json
 from aemos.model import Instant
 from aemos.services.events import (
+    DeviceStateChanged,
     Events,
     ReadingChanged,
     ReadingDeleted,
@@ -88,6 +89,7 @@ class Hub:
         events.subscribe(ReadingChanged, self._reading_changed)
         events.subscribe(ReadingDeleted, self._reading_deleted)
         events.subscribe(StatusStored, self._status_stored)
+        events.subscribe(DeviceStateChanged, self._device_state_changed)
 
     def join(self, member: Member, room: str) -> None:
         """Tell `member` from now on what happens in `room`."""
@@ -161,6 +163,39 @@ class Hub:
                 "timestamp": event.at,
             }
             self._send("device-status", (room,), data, event.organization_id, f"{room}#status")
+
+    def _device_state_changed(self, event: DeviceStateChanged) -> None:
+        rooms = (f"device-uuid-{event.device_uuid}", f"device-{event.device_id}")
+        if not any(room in self._rooms for room in rooms):
+            return
+        metadata: dict[str, Any] = {
+            "deviceId": event.device_id,
+            "deviceUuid": event.device_uuid,
+            "deviceName": event.device_name,
+            "deviceType": event.device_type,
+            "isCritical": event.critical,
+            "stateName": event.state,
+            "oldValue": event.old,
+            "newValue": event.new,
+            "initiatedBy": event.initiated_by,
+        }
+        if event.rule is None:
+            metadata["initiatorId"] = event.initiator_id
+        else:
+            metadata |= {"triggeredBy": "rule_chain", "ruleChainDetails": event.rule}
+        data = {
+            "title": "Device State Changed",
+            "message": f"{event.state} changed to {event.new}",
+            "type": "device-state-change",
+            "deviceType": event.device_type,
+            "deviceId": event.device_id,
+            "deviceUuid": event.device_uuid,
+            "priority": event.priority,
+            "timestamp": event.at,
+            "metadata": metadata,
+        }
+        subject = f"{rooms[0]}#state-{event.state}"
+        self._send("device-state-change", rooms, data, event.organization_id, subject)
 
     def _send(
         self,

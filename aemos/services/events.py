@@ -60,6 +60,30 @@ class StatusStored:
 
 
 @attrs.frozen(slots=True, eq=False)
+class DeviceStateChanged:
+    """A state of a device has a new value (spec/http-api.md section 2, S-STATE).
+
+    `old` is None for the first value. `priority` is `high` or `normal`, `initiator_id` the user who
+    did it. `rule` names the rule chain behind it: `ruleChainId`, `ruleChainName`, `nodeId`.
+    """
+
+    device_id: int
+    device_uuid: str
+    device_name: str | None
+    device_type: str
+    critical: bool
+    organization_id: int | None
+    state: str
+    old: str | None
+    new: str
+    initiated_by: str
+    initiator_id: int | None
+    priority: str
+    at: Instant
+    rule: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(slots=True, eq=False)
 class MessageRefused:
     """A message was not stored (accepted only as a repeat, if its verdict says so).
 

@@ -22,6 +22,8 @@ _TABLES = (
     "DeviceToken",
     "AreaSensor",
     "AreaDevice",
+    "DeviceStateInstance",
+    "DeviceState",
     "Sensor",
     "Device",
     "Area",

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.farm import NORTH, SOUTH, UUIDS, Farm
+from tests.farm import NORTH, PUMPS, SOUTH, UUIDS, Farm
 
 GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -174,14 +174,14 @@ async def test_a_parent_is_neither_the_area_itself_nor_below_it(farm: Farm) -> N
     assert reply.data["area"]["parentArea"] is None
 
 
-async def test_only_a_system_admin_moves_an_area_and_its_sensors_are_told(farm: Farm) -> None:
+async def test_only_a_system_admin_moves_an_area_and_what_lies_in_it_is_told(farm: Farm) -> None:
     await farm.run("INSERT INTO Area (id, name, organizationId, parentArea) VALUES (7, 'c', 1, 1)")
     body = {"organizationId": 2}
     assert (await farm.call("PATCH", "/areas/1", "mixed", body)).status == 403
     assert farm.changed() == []
     reply = await farm.call("PATCH", "/areas/1", "root", body)
     assert reply.data["area"]["organizationId"] == SOUTH
-    assert farm.changed() == [UUIDS[NORTH]]
+    assert sorted(farm.changed()) == [UUIDS[NORTH], PUMPS[NORTH]]
     (child,) = await farm.rows("SELECT parentArea FROM Area WHERE id = 7")
     assert child["parentArea"] is None
     assert (await farm.call("PATCH", "/areas/1", "root", {"organizationId": 99})).status == 404
@@ -194,4 +194,4 @@ async def test_a_deleted_area_is_archived_and_deleting_it_again_is_no_error(farm
     shown = await farm.call("GET", "/areas/1?organizationId=1", "north-viewer")
     assert shown.data["area"]["status"] == "archived"
     assert (await farm.call("GET", "/areas/organization/1", "north-viewer")).body["results"] == 0
-    assert farm.changed() == [UUIDS[NORTH]] * 2
+    assert sorted(farm.changed()) == [UUIDS[NORTH]] * 2 + [PUMPS[NORTH]] * 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aemos.http.routing import Auth, table
-from tests.farm import NORTH, TOKENS, Farm
+from tests.farm import NORTH, PUMPS, TOKENS, Farm
 
 NEW = "99999999-9999-4999-8999-999999999999"
 
@@ -39,12 +39,41 @@ REQUESTS: list[tuple[str, str, str, object]] = [
     ("DataStreamRoutes.get", "GET", "/datastreams/1", None),
     ("DataStreamRoutes.change", "PATCH", "/datastreams/1", {"value": "2"}),
     ("DataStreamRoutes.delete", "DELETE", "/datastreams/1", None),
+    ("DeviceRoutes.list_all", "GET", "/devices?organizationId=1", None),
+    ("DeviceRoutes.create", "POST", "/devices", {"name": "x", "organizationId": 1}),
+    ("DeviceRoutes.create_token", "POST", "/devices/token", {"sensorId": 1}),
+    ("DeviceRoutes.get", "GET", "/devices/1?organizationId={org}", None),
+    ("DeviceRoutes.change", "PATCH", "/devices/1", {"organizationId": "{org}", "name": "x"}),
+    ("DeviceRoutes.retire", "DELETE", "/devices/1?organizationId={org}", None),
+    ("DeviceRoutes.set_state", "PATCH", "/devices/1/states/1",
+     {"value": "on", "organizationId": "{org}"}),
+    ("DeviceStateRoutes.list_of_device", "GET", "/device-states/device/1", None),
+    ("DeviceStateRoutes.create", "POST", "/device-states/device/1",
+     {"stateName": "x", "dataType": "string"}),
+    ("DeviceStateRoutes.get", "GET", "/device-states/1", None),
+    ("DeviceStateRoutes.change", "PATCH", "/device-states/1", {"stateName": "x"}),
+    ("DeviceStateRoutes.retire", "DELETE", "/device-states/1", None),
+    ("DeviceStateInstanceRoutes.create", "POST", "/device-state-instances",
+     {"deviceUuid": PUMPS[NORTH], "stateName": "power", "value": "on"}),
+    ("DeviceStateInstanceRoutes.current", "GET", "/device-state-instances/current/1", None),
+    ("DeviceStateInstanceRoutes.history", "GET", "/device-state-instances/history/1", None),
 ]  # fmt: skip
 
 # Lists that show each caller the own organizations; tested in the files of their routes.
 OWN_LISTS = {"AreaRoutes.list_all", "TelemetryRoutes.list_all", "DataStreamRoutes.list_all"}
 
-TABLES = ("Area", "Sensor", "AreaSensor", "TelemetryData", "DeviceToken", "DataStream")
+TABLES = (
+    "Area",
+    "Sensor",
+    "AreaSensor",
+    "TelemetryData",
+    "DeviceToken",
+    "DataStream",
+    "Device",
+    "AreaDevice",
+    "DeviceState",
+    "DeviceStateInstance",
+)
 
 
 async def snapshot(farm: Farm) -> dict[str, object]:

@@ -9,7 +9,13 @@ from twisted.internet.task import Clock
 
 from aemos.model import Instant
 from aemos.realtime.hub import Event, Hub, is_room
-from aemos.services.events import Events, ReadingChanged, ReadingDeleted, StatusStored
+from aemos.services.events import (
+    DeviceStateChanged,
+    Events,
+    ReadingChanged,
+    ReadingDeleted,
+    StatusStored,
+)
 from tests.unit.realtime.stage import NOON, Listener, World, reading
 
 
@@ -164,3 +170,68 @@ def test_a_status_reaches_the_room_of_its_device():
 )
 def test_only_room_names_are_room_names(name, good):
     assert is_room(name) is good
+
+
+def changed_state(**changes: object) -> DeviceStateChanged:
+    values: dict[str, object] = {
+        "device_id": 7,
+        "device_uuid": "p-1",
+        "device_name": "Pump",
+        "device_type": "actuator",
+        "critical": False,
+        "organization_id": 10,
+        "state": "power",
+        "old": "off",
+        "new": "on",
+        "initiated_by": "user",
+        "initiator_id": 3,
+        "priority": "high",
+        "at": Instant.of(NOON),
+    }
+    return DeviceStateChanged(**{**values, **changes})
+
+
+def test_a_new_state_is_told_once_to_a_member_of_both_rooms_of_the_device():
+    world = World()
+    one, other = Listener(), Listener()
+    world.hub.join(one, "device-uuid-p-1")
+    world.hub.join(one, "device-7")
+    world.hub.join(other, "device-7")
+    world.hub.join(other, "device-8")
+    world.events.publish(changed_state())
+    assert [len(one.heard), len(other.heard)] == [1, 1]
+    data = json.loads(one.heard[0][0].json())
+    assert data == {
+        "title": "Device State Changed",
+        "message": "power changed to on",
+        "type": "device-state-change",
+        "deviceType": "actuator",
+        "deviceId": 7,
+        "deviceUuid": "p-1",
+        "priority": "high",
+        "timestamp": "2027-01-15T08:00:00.000Z",
+        "metadata": {
+            "deviceId": 7,
+            "deviceUuid": "p-1",
+            "deviceName": "Pump",
+            "deviceType": "actuator",
+            "isCritical": False,
+            "stateName": "power",
+            "oldValue": "off",
+            "newValue": "on",
+            "initiatedBy": "user",
+            "initiatorId": 3,
+        },
+    }
+
+
+def test_a_state_that_a_rule_changed_names_the_rule_instead_of_a_user():
+    world = World()
+    member = Listener()
+    world.hub.join(member, "device-7")
+    rule = {"ruleChainId": 2, "ruleChainName": "Dry", "nodeId": 9}
+    world.events.publish(changed_state(initiated_by="rule_chain", initiator_id=None, rule=rule))
+    metadata = json.loads(member.heard[0][0].json())["metadata"]
+    assert metadata["ruleChainDetails"] == rule
+    assert metadata["triggeredBy"] == "rule_chain"
+    assert "initiatorId" not in metadata
