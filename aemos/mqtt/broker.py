@@ -410,7 +410,8 @@ class Broker:
         def answered(result: Principal | AemosError) -> None:
             connection = self._live.get(session.key)
             if isinstance(result, StorageUnavailable):
-                return  # connected devices keep their connection while the database is away
+                # Connected devices keep their connection while the database is away.
+                result = session.principal
             if isinstance(result, AemosError):
                 if connection is not None:
                     connection.close(CloseReason.REVOKED, str(result), publish_will=False)

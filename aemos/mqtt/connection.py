@@ -251,6 +251,7 @@ class Connection:
         """Log once per topic that this client may not publish there."""
         if self.denied is None:
             self.denied = set()
+        topic = topic[:200]
         if topic not in self.denied and len(self.denied) < 100:
             self.denied.add(topic)
             _log.info(

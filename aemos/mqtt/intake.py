@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _QOS_0 = 0x30  # byte 1 of a PUBLISH without any flag
 
 _MAX_ROUTES = 256
-"""Topics that one connection remembers its rights for."""
+_LONG_TOPIC = 1024
+"""So many topics does a connection remember its rights for, none of them longer than that."""
 
 
 class Receipt:
@@ -240,9 +241,10 @@ class Intake:
             route.allow(allowed)
             if not allowed:
                 connection.note_denied(topic)
-            if len(self._routes) >= _MAX_ROUTES:
-                self._routes.clear()
-            self._routes[raw_topic] = route
+            if len(raw_topic) <= _LONG_TOPIC:
+                if len(self._routes) >= _MAX_ROUTES:
+                    self._routes.clear()
+                self._routes[raw_topic] = route
             self._take(route, qos, retain, packet_id, payload)
             if waiting:
                 connection.go_on(AUTHORIZING)

@@ -14,6 +14,8 @@ from aemos.topics import has_wildcard
 
 S = TypeVar("S")
 
+_LONG_TOPIC = 1024  # longer ones are not remembered: their number is bounded, so must their size be
+
 
 class _Node(Generic[S]):
     """One level; `holders` have a filter that ends here, with the QoS granted to each."""
@@ -72,9 +74,10 @@ class Subscriptions(Generic[S]):
         found = self._cache.get(topic)
         if found is None:
             found = tuple(self._find(topic).items())
-            if len(self._cache) >= self._cache_size:
-                self._cache.clear()
-            self._cache[topic] = found
+            if len(topic) <= _LONG_TOPIC:
+                if len(self._cache) >= self._cache_size:
+                    self._cache.clear()
+                self._cache[topic] = found
         return found
 
     def below(self, prefix: Sequence[str]) -> set[S]:

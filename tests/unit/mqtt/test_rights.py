@@ -147,6 +147,17 @@ def test_unreachable_database_ends_no_connection() -> None:
     assert mine.packets() == [PingResp()]
 
 
+def test_expired_credential_ends_the_connection_though_the_database_is_away() -> None:
+    stage = two_sensors()
+    stage.login.known["u"] = sensor("u", expires_at=Instant.of(stage.clock.seconds() + 100))
+    mine = stage.client("c", user="u")
+    stage.login.failure = StorageUnavailable("away")
+    stage.events.publish(IdentityChanged("u"))
+    assert not mine.closed
+    stage.clock.advance(101)
+    assert mine.closed
+
+
 def absent_reader(stage: Stage) -> None:
     reader = stage.client("p", user="u", clean=False)
     reader.subscribe(("organizations/1/#", 1), ("devices/u/#", 1))

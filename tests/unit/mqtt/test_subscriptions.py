@@ -72,6 +72,8 @@ def test_remembered_topics_are_bounded() -> None:
     for number in range(100):
         tree.match(f"t/{number}")
         assert len(tree._cache) <= 10
+    tree.match("t" * 2000)
+    assert "t" * 2000 not in tree._cache
 
 
 def test_below_finds_the_holders_under_a_literal_prefix() -> None:
