@@ -179,7 +179,7 @@ class Server(LoggedService):
             await self._control.stop()
 
     async def _within(self, ends: float, waiting: list[Deferred[Any]], what: str) -> None:
-        """Wait for all, but no longer than the grace lasts; an error is logged and stops nothing."""
+        """Wait for all, while the grace lasts; an error is logged and stops nothing."""
         all_done = DeferredList(waiting, consumeErrors=True)
         timer = self._reactor.callLater(max(0.0, ends - self._reactor.seconds()), all_done.cancel)
         for succeeded, result in await all_done:

@@ -119,7 +119,7 @@ class Catalogue:
         return len(self._known)
 
     def held(self, uuid: str) -> Identity | None:
-        """@return: the identity if it can be used at once; None = ask `find`, where others may wait."""
+        """@return: the identity if usable at once; None = ask `find`, where others may wait."""
         return None if uuid in self._waiting else self._known.get(uuid)
 
     def find(self, uuid: str, found: Found, *, patient: bool = False) -> None:

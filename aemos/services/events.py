@@ -21,7 +21,7 @@ E = TypeVar("E")
 
 @attrs.define(slots=True, eq=False)  # not frozen: one is made for each message, and that costs
 class ReadingsStored:
-    """Readings of one message were committed; `new` of them, the rest were repeats without an id."""
+    """Readings of one message were committed; `new` of them, the rest are repeats without id."""
 
     sensor_id: int
     sensor_uuid: str
