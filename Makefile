@@ -27,6 +27,7 @@ test: parts $(VENV)/dev.stamp
 
 lint: $(VENV)/dev.stamp
 	ruff check --config etc/ruff.toml .
+	ruff format --check --quiet --config etc/ruff.toml .
 	mypy
 
 bench: $(VENV)/dev.stamp
