@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import attrs
 
@@ -32,7 +32,7 @@ class Instant(int):
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return cls((moment - _EPOCH).total_seconds() * 1000)
+        return cls((moment - _EPOCH) // _MILLISECOND)  # whole numbers: a float loses some
 
     def iso(self) -> str:
         """@return: `2026-01-01T00:00:00.000Z`, always three decimals (spec/data-model.md)."""
@@ -44,6 +44,7 @@ class Instant(int):
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class PrincipalKind(enum.Enum):
