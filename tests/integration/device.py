@@ -142,6 +142,9 @@ class Device:
 
     def _finish(self) -> None:
         self.client.loop_stop()
+        # paho closes its last sockets when it is deleted, and in a cycle they might be first.
+        self.client.on_connect = self.client.on_disconnect = None
+        self.client.on_message = self.client.on_subscribe = None
 
 
 def acknowledged(info: Any) -> bool:
