@@ -18,8 +18,11 @@ from aemos.http.routes.devices import DeviceRoutes
 from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.metrics import MetricsRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
+from aemos.http.routes.permissions import PermissionRoutes
+from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
+from aemos.http.routes.user_roles import UserRoleRoutes
 from aemos.http.routing import Group
 from aemos.http.site import build_site
 from aemos.messages.router import Router
@@ -42,8 +45,10 @@ from aemos.services.devices import Devices
 from aemos.services.events import DeviceStateChanged, Events, MessageRefused, ReadingsStored
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
+from aemos.services.memberships import Memberships
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
+from aemos.services.roles import Roles
 from aemos.services.sensors import Sensors
 from aemos.services.state_changes import StateChanges
 from aemos.services.status import StatusIngest
@@ -154,6 +159,7 @@ class Doors:
         )
         tokens = DeviceTokens(database, events, clock)
         changes = StateChanges(database, events)
+        roles, memberships = Roles(database, events), Memberships(database, events)
         return [
             HealthRoutes(
                 self.health,
@@ -165,6 +171,9 @@ class Doors:
             MetricsRoutes(self.metrics.render),
             AuthRoutes(services.authentication),
             OrganizationRoutes(Organizations(database)),
+            RoleRoutes(roles),
+            PermissionRoutes(roles, memberships),
+            UserRoleRoutes(memberships),
             AreaRoutes(Areas(database, events)),
             SensorRoutes(Sensors(database, events)),
             TelemetryRoutes(Variables(database, events)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -18,14 +18,19 @@ from aemos.http.endpoint import Api
 from aemos.http.routes.auth import AuthRoutes
 from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
+from aemos.http.routes.permissions import PermissionRoutes
+from aemos.http.routes.roles import RoleRoutes
+from aemos.http.routes.user_roles import UserRoleRoutes
 from aemos.http.routing import Group
 from aemos.http.site import Site, build_site
 from aemos.observability.health import Health
 from aemos.services.auth import Authentication
 from aemos.services.catalogue import Catalogue
-from aemos.services.events import Events
+from aemos.services.events import Events, UserChanged
+from aemos.services.memberships import Memberships
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
+from aemos.services.roles import Roles
 from aemos.services.web_tokens import WebTokens
 from aemos.storage.database import Database
 from aemos.storage.transaction import Transaction
@@ -80,6 +85,8 @@ class Accounts:
     url: str
     client: HTTPClient
     observed: list[tuple[str, str, int, float]]
+    groups: Sequence[Group] = ()
+    happened: list[object] = attrs.field(factory=list)
     signed_in: dict[str, str] = attrs.field(factory=dict)
     congested: bool = False
 
@@ -116,6 +123,17 @@ class Accounts:
         if name not in self.signed_in:
             self.signed_in[name] = (await self.login(name)).data["token"]
         return self.signed_in[name]
+
+    async def user_id(self, name: str) -> int:
+        """@param name: in `MEMBERS`."""
+        rows = await self.rows("SELECT id FROM User WHERE userName = %s", name)
+        return int(rows[0]["id"])
+
+    def changed(self) -> list[int]:
+        """@return: the ids of users told by `UserChanged` since the last question."""
+        ids = [event.user_id for event in self.happened if isinstance(event, UserChanged)]
+        self.happened.clear()
+        return ids
 
     async def run(self, sql: str, *params: Any) -> None:
         """Change the database directly."""
@@ -169,8 +187,12 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
     health.add("database", database.ping)
     observed: list[tuple[str, str, int, float]] = []
     accounts: Accounts
+    roles, memberships = Roles(database, events), Memberships(database, events)
     groups: list[Group] = [
         AuthRoutes(authentication),
+        RoleRoutes(roles),
+        PermissionRoutes(roles, memberships),
+        UserRoleRoutes(memberships),
         OrganizationRoutes(Organizations(database)),
         HealthRoutes(
             health,
@@ -200,7 +222,9 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
         url=f"http://127.0.0.1:{port.getHost().port}",
         client=HTTPClient(Agent(reactor, pool=pool)),
         observed=observed,
+        groups=groups,
     )
+    events.subscribe(UserChanged, accounts.happened.append)
 
     async def close() -> None:
         await port.stopListening()

@@ -1,4 +1,4 @@
-"""The farm behind its port, for each test anew on one database of either kind."""
+"""Servers behind their ports, for each test anew on one database of either kind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
+from aemos.storage import seed
 from aemos.storage.database import Database, open_database
 from aemos.storage.transaction import Transaction
+from tests.accounts import Accounts, open_accounts
 from tests.conftest import settings_for
 from tests.farm import Farm, open_farm
 
@@ -27,6 +29,11 @@ _TABLES = (
     "Sensor",
     "Device",
     "Area",
+    "OrganizationUser",
+    "RolePermission",
+    "Role",
+    "login_session",
+    "User",
     "Organization",
 )
 
@@ -56,8 +63,19 @@ async def farm(shared_database: Database) -> AsyncIterator[Farm]:
     await close()
 
 
+@pytest_twisted.async_yield_fixture
+async def accounts(shared_database: Database) -> AsyncIterator[Accounts]:
+    """Users with every role in two organizations, served over HTTP."""
+    await shared_database.transact(clear)
+    opened, close = await open_accounts(shared_database)
+    yield opened
+    await close()
+
+
 def clear(tx: Transaction) -> None:
-    """Empty the tables that the farm sows and its routes fill."""
+    """Empty the tables that are sown and that the routes fill; roles are as at the start."""
     tx.execute("UPDATE Area SET parentArea = NULL")
+    tx.execute("UPDATE Organization SET parentId = NULL")
     for table in _TABLES:
         tx.execute(f"DELETE FROM {table}")
+    seed.permissions_and_roles(tx)
