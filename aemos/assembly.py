@@ -7,6 +7,7 @@ from typing import Any
 from aemos.config.schema import Settings
 from aemos.http.adapter import Intake
 from aemos.http.auth import Authenticator
+from aemos.http.bulk import BulkIntake
 from aemos.http.endpoint import Api
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.auth import AuthRoutes
@@ -19,6 +20,7 @@ from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.metrics import MetricsRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
+from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
@@ -48,6 +50,7 @@ from aemos.services.ledger import Ledger
 from aemos.services.memberships import Memberships
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
+from aemos.services.queries import Queries
 from aemos.services.roles import Roles
 from aemos.services.sensors import Sensors
 from aemos.services.state_changes import StateChanges
@@ -150,6 +153,7 @@ class Doors:
 
     def _routes(self, services: Services) -> list[Group]:
         database, events, clock = services.database, services.events, services.reactor
+        history, queries = History(database, events), Queries(database)
         intake = Intake(
             services.router,
             services.ledger,
@@ -181,7 +185,9 @@ class Doors:
             DeviceRoutes(Devices(database, events), changes, tokens),
             DeviceStateRoutes(DeviceStates(database)),
             DeviceStateInstanceRoutes(changes),
-            DataStreamRoutes(intake, History(database, events)),
+            DataStreamRoutes(intake, history),
+            HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
+            LatestRoutes(queries),
         ]
 
     def _mqtt_figures(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from aemos.config.schema import Http, Ingest
 from aemos.errors import Unauthenticated
 from aemos.http.adapter import Intake
 from aemos.http.auth import Authenticator
+from aemos.http.bulk import BulkIntake
 from aemos.http.endpoint import Api
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.datastreams import DataStreamRoutes
@@ -22,6 +23,7 @@ from aemos.http.routes.device_state_instances import DeviceStateInstanceRoutes
 from aemos.http.routes.device_states import DeviceStateRoutes
 from aemos.http.routes.device_tokens import DeviceTokenRoutes
 from aemos.http.routes.devices import DeviceRoutes
+from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
 from aemos.http.routing import Group
@@ -42,6 +44,7 @@ from aemos.services.events import (
 )
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
+from aemos.services.queries import Queries
 from aemos.services.sensors import Sensors
 from aemos.services.state_changes import StateChanges
 from aemos.services.telemetry import ReadingIngest
@@ -258,6 +261,7 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
     authenticator = Authenticator(_Users(), catalogue, reactor, token_use.used)
     tokens = DeviceTokens(database, events, reactor)
     changes = StateChanges(database, events)
+    history, queries = History(database, events), Queries(database)
     groups: list[Group] = [
         AreaRoutes(Areas(database, events)),
         SensorRoutes(Sensors(database, events)),
@@ -268,8 +272,10 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         DeviceStateInstanceRoutes(changes),
         DataStreamRoutes(
             Intake(router, ledger, database.writer, reactor, settings.store_timeout),
-            History(database, events),
+            history,
         ),
+        HistoryRoutes(queries, BulkIntake(router, history, database.writer, reactor)),
+        LatestRoutes(queries),
     ]
     site = build_site(Api(groups, authenticator), settings, reactor)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")

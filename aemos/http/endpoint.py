@@ -21,6 +21,7 @@ from aemos.http.auth import Authenticator
 from aemos.http.render import Shape, failure, write
 from aemos.http.routing import Auth, Call, Endpoint, Group, Route, table
 from aemos.http.schemas import decode_body, decode_query, row_id
+from aemos.http.streaming import Stream, send
 from aemos.services.access import require_somewhere
 
 
@@ -82,6 +83,8 @@ class Api:
             for name, text in parameters.items():
                 arguments[name] = row_id(text) if route.parameters[name] is int else text
             answer = await endpoint.handler(Call(request, principal, content), **arguments)
+            if isinstance(answer, Stream):
+                return await send(request, answer, route.status)
         except AemosError as error:
             if error.status == 500:
                 self._log.failure("{route} failed", route=endpoint.template)

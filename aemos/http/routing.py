@@ -17,6 +17,7 @@ import msgspec
 from twisted.web.server import Request
 
 from aemos.http.render import Answer, Shape
+from aemos.http.streaming import Stream
 from aemos.model import ANONYMOUS, Principal
 
 API = "/api/v1"
@@ -75,7 +76,7 @@ class Group(Protocol):
     prefixes: ClassVar[tuple[str, ...]]
 
 
-Handler = Callable[..., Awaitable[Answer]]
+Handler = Callable[..., Awaitable[Answer | Stream]]
 H = TypeVar("H", bound=Handler)
 
 

@@ -96,7 +96,7 @@ def decode_body(raw: bytes, content_type: str, shape: type[S]) -> S:
             value = dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=1000))
         except ValueError as error:
             raise BadRequest(f"Invalid request body: {error}") from None
-    return _convert(value, shape, "Invalid request body")
+    return convert(value, shape, "Invalid request body")
 
 
 def decode_query(arguments: Mapping[bytes, Sequence[bytes]], shape: type[S]) -> S:
@@ -108,10 +108,15 @@ def decode_query(arguments: Mapping[bytes, Sequence[bytes]], shape: type[S]) -> 
         name.decode(errors="replace"): values[-1].decode(errors="replace")
         for name, values in arguments.items()
     }
-    return _convert(last, shape, "Invalid query parameters")
+    return convert(last, shape, "Invalid query parameters")
 
 
-def _convert(value: object, shape: type[S], place: str) -> S:
+def convert(value: object, shape: type[S], place: str) -> S:
+    """Read decoded JSON, or texts by name, into a struct.
+
+    @param place: begins the text of an error.
+    @raise BadRequest: `place: "field" ...`.
+    """
     try:
         return msgspec.convert(value, shape, strict=False)
     except msgspec.ValidationError as error:
@@ -205,6 +210,7 @@ __all__ = [
     "Query",
     "Short",
     "UnsetType",
+    "convert",
     "decode_body",
     "decode_query",
     "given",

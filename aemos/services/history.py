@@ -47,20 +47,6 @@ class History:
 
         return await self._database.read(read)
 
-    async def of_variable(
-        self, by: Principal, variable_id: int, limit: int, offset: int
-    ) -> tuple[list[Row], int]:
-        """@return: readings of one variable, oldest first, and how many there are in all.
-
-        @raise NotFound, Forbidden: as `variables.variable_for`.
-        """
-
-        def read(tx: Transaction) -> tuple[list[Row], int]:
-            variable_for(tx, by, "sensor.view", variable_id)
-            return history.page_of_variable(tx, variable_id, limit, offset)
-
-        return await self._database.read(read)
-
     async def get(self, by: Principal, reading_id: int) -> Row:
         """@return: the reading with its `TelemetryData`.
 

@@ -7,9 +7,7 @@ from aemos.storage.dialects.base import Dialect
 
 # No backslash: MySQL would read it as an escape of the text before it gets to the pattern. The
 # exponent is short, so that a sum of many stays within a double.
-_NUMBER = (
-    "^[[:space:]]*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?[[:space:]]*$"
-)
+_NUMBER = "^[[:space:]]*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?[[:space:]]*$"
 
 
 def number(dialect: Dialect, column: str) -> str:

@@ -35,7 +35,10 @@ REQUESTS: list[tuple[str, str, str, object]] = [
     ("DeviceTokenRoutes.revoke", "PATCH", "/device-tokens/1", None),
     ("DeviceTokenRoutes.delete", "DELETE", "/device-tokens/1", None),
     ("DataStreamRoutes.create", "POST", "/datastreams", {"value": "1", "telemetryDataId": 1}),
-    ("DataStreamRoutes.list_of_variable", "GET", "/datastreams/telemetry/1", None),
+    ("HistoryRoutes.list_of_variable", "GET", "/datastreams/telemetry/1", None),
+    ("HistoryRoutes.aggregate", "GET", "/datastreams/telemetry/1/aggregate", None),
+    ("HistoryRoutes.export", "GET", "/datastreams/telemetry/1/export?format=ndjson", None),
+    ("LatestRoutes.latest", "GET", "/telemetry/latest?sensorId=1", None),
     ("DataStreamRoutes.get", "GET", "/datastreams/1", None),
     ("DataStreamRoutes.change", "PATCH", "/datastreams/1", {"value": "2"}),
     ("DataStreamRoutes.delete", "DELETE", "/datastreams/1", None),
@@ -59,8 +62,13 @@ REQUESTS: list[tuple[str, str, str, object]] = [
     ("DeviceStateInstanceRoutes.history", "GET", "/device-state-instances/history/1", None),
 ]  # fmt: skip
 
-# Lists that show each caller the own organizations; tested in the files of their routes.
-OWN_LISTS = {"AreaRoutes.list_all", "TelemetryRoutes.list_all", "DataStreamRoutes.list_all"}
+# What answers each caller for the own organizations; tested in the files of their routes.
+OWN_LISTS = {
+    "AreaRoutes.list_all",
+    "TelemetryRoutes.list_all",
+    "DataStreamRoutes.list_all",
+    "HistoryRoutes.take_many",
+}
 
 TABLES = (
     "Area",

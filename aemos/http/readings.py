@@ -1,0 +1,73 @@
+"""Readings as bodies hold them, and how they go on to the router (spec/http-api.md section 4.8)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from aemos.http.adapter import instant
+from aemos.http.schemas import UNSET, Body, Id, Name, UnsetType, given
+
+Value = Annotated[str, Meta(min_length=1, max_length=50)] | int | float | bool
+Moment = str | int | float | None
+
+
+class Thresholds(Struct, forbid_unknown_fields=True):
+    """A value beyond them is announced at once."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+class NewReading(Body):
+    """One reading: its variable by `telemetryDataId` or `variableName` (of the token's sensor)."""
+
+    value: Value
+    telemetryDataId: Id | UnsetType = UNSET
+    variableName: Name | UnsetType = UNSET
+    recievedAt: Moment | UnsetType = UNSET
+    timestamp: Moment | UnsetType = UNSET
+    messageId: str | int | UnsetType = UNSET
+    urgent: bool | UnsetType = UNSET
+    thresholds: Thresholds | UnsetType = UNSET
+
+
+class NewReadings(Body):
+    """Body of `POST /datastreams/batch`."""
+
+    dataStreams: Annotated[list[NewReading], Meta(min_length=1, max_length=1000)]
+
+
+class NewUserReading(NewReading):
+    """Body of `POST /datastreams`: the variable by id, or by its sensor and name."""
+
+    sensorId: Id | UnsetType = UNSET
+
+
+class ImportedReading(NewUserReading):
+    """One line of `POST /datastreams/import`; the `id` of an exported line is passed over."""
+
+    id: Id | UnsetType = UNSET
+
+
+class ReadingChange(Body):
+    """Body of `PATCH /datastreams/:id`; the notification marks are taken and change nothing."""
+
+    value: Value | UnsetType = UNSET
+    telemetryDataId: Id | UnsetType = UNSET
+    recievedAt: Moment | UnsetType = UNSET
+    urgent: bool | UnsetType = UNSET
+    thresholds: Thresholds | UnsetType = UNSET
+
+
+def sent(reading: NewReading) -> dict[str, Any]:
+    """@return: the reading as the router takes it, with its times read strictly.
+
+    The router takes an unreadable time for none, as MQTT devices need it; over HTTP it is an error.
+    """
+    values = given(reading)
+    for name in ("recievedAt", "timestamp"):
+        if name in values:
+            values[name] = instant(name, values[name])
+    return values

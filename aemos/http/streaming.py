@@ -1,0 +1,98 @@
+"""Answers that are written bit by bit, as fast as the client takes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from twisted.web.server import Request
+from zope.interface import implementer
+
+_log = Logger()
+
+
+@attrs.frozen
+class Stream:
+    """What a handler answers instead of an `Answer` when the body is too long for memory.
+
+    The next of `chunks` is asked for when the last one has left; nothing is asked for after the
+    client has gone, and the generator is then closed.
+    """
+
+    chunks: AsyncGenerator[bytes, None]
+    content_type: str
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+
+
+async def send(request: Request, stream: Stream, status: int) -> bytes:
+    """Write the head and all chunks. @return: b"", the rest of the body.
+
+    When a chunk cannot be had the connection is cut: the client must not take a part for the whole.
+    """
+    for name, value in stream.headers.items():
+        request.setHeader(name, value)
+    request.setHeader("Content-Type", stream.content_type)
+    request.setResponseCode(status)
+    valve = _Valve()
+    gone = request.notifyFinish().addErrback(lambda _: valve.stopProducing())
+    try:
+        if request.method != b"HEAD":
+            request.registerProducer(valve, True)
+            await _pour(request, stream, valve)
+    except Exception:
+        _log.failure("an answer broke off, request {id}", id=_id(request))
+        transport: Any = request.channel and request.channel.transport
+        if transport is not None:
+            transport.abortConnection()
+        await gone
+    finally:
+        await stream.chunks.aclose()
+    if valve.closed:
+        await gone  # the transport says so a moment before; until then this would look finished
+    elif request.producer is not None:
+        request.unregisterProducer()
+    return b""
+
+
+async def _pour(request: Request, stream: Stream, valve: _Valve) -> None:
+    async for chunk in stream.chunks:
+        if not valve.closed:
+            request.write(chunk)
+            await valve.opened()
+        if valve.closed:
+            return
+
+
+def _id(request: Request) -> str:
+    return str((request.responseHeaders.getRawHeaders("X-Request-Id") or [""])[0])
+
+
+@implementer(IPushProducer)
+class _Valve:
+    """Closed for a while when the transport has enough, and for good when the client has gone."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._reopened: Deferred[None] | None = None
+
+    async def opened(self) -> None:
+        """Wait until there is room again, or nobody to write for."""
+        if self._reopened is not None:
+            await self._reopened
+
+    def pauseProducing(self) -> None:
+        if self._reopened is None and not self.closed:
+            self._reopened = Deferred()
+
+    def resumeProducing(self) -> None:
+        reopened, self._reopened = self._reopened, None
+        if reopened is not None:
+            reopened.callback(None)
+
+    def stopProducing(self) -> None:
+        self.closed = True
+        self.resumeProducing()
