@@ -47,6 +47,7 @@ from aemos.services.devices import Devices
 from aemos.services.events import DeviceStateChanged, Events, MessageRefused, ReadingsStored
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
+from aemos.services.login import Login
 from aemos.services.memberships import Memberships
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
@@ -59,6 +60,7 @@ from aemos.services.telemetry import ReadingIngest
 from aemos.services.token_use import TokenUse
 from aemos.services.tokens import DeviceTokens
 from aemos.services.upkeep import Upkeep
+from aemos.services.user_login import UserLogin
 from aemos.services.variables import Variables
 from aemos.services.web_tokens import WebTokens, signing_key
 from aemos.storage.database import Database
@@ -81,7 +83,6 @@ class Services:
         writer = database.writer
         self.catalogue = Catalogue(database, events, settings.ingest, reactor)
         self.token_use = TokenUse(database, reactor, settings.ingest.catalogue_size)
-        self.login = DeviceLogin(self.catalogue, settings.mqtt, reactor, self.token_use.used)
         self.ledger = Ledger(writer, events, settings.ingest)
         self.authentication = Authentication(
             database,
@@ -90,6 +91,11 @@ class Services:
             WebTokens(signing_key(settings), settings.auth, reactor),
             reactor,
             settings.ingest.catalogue_refresh,
+        )
+        self.login = Login(
+            DeviceLogin(self.catalogue, reactor, self.token_use.used),
+            UserLogin(self.authentication, reactor),
+            settings.mqtt,
         )
         self.authorization = Authorization(
             self.catalogue, database, reactor, settings.mqtt.acl, settings.realtime.anonymous

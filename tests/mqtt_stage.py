@@ -103,6 +103,7 @@ class MemoryLogin:
         self,
         username: str | None,
         password: bytes | None,
+        private: bool,
         done: Callable[[Principal | AemosError], object],
     ) -> None:
         self.door.answer(lambda: done(self._who(username, password)))

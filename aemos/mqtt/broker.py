@@ -173,7 +173,9 @@ class Broker:
             else:
                 self._admit(connection, packet, result)
 
-        self._login.authenticate(packet.username, packet.password, answered)
+        self._login.authenticate(
+            packet.username, packet.password, connection.peer.private, answered
+        )
 
     def _turn_away(self, connection: Connection, error: AemosError) -> None:
         self.counters.refused += 1

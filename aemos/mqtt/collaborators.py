@@ -20,16 +20,20 @@ class Judge(Protocol):
 
 
 class Login(Protocol):
-    """`aemos.services.device_login.DeviceLogin`, or several of its kind."""
+    """`aemos.services.login.Login`."""
 
     def authenticate(
         self,
         username: str | None,
         password: bytes | None,
+        private: bool,
         done: Callable[[Principal | AemosError], object],
         /,
     ) -> None:
-        """Call `done` with who signs in, or with why not."""
+        """Call `done` with who signs in, or with why not.
+
+        @param private: nobody on the way can read the password.
+        """
 
     def refresh(
         self, principal: Principal, done: Callable[[Principal | AemosError], object], /

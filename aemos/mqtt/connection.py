@@ -42,6 +42,7 @@ from aemos.mqtt.packets import (
 from aemos.mqtt.packets.connect import ACCEPTED, IDENTIFIER_REJECTED
 from aemos.mqtt.packets.fields import LEVEL_3_1, Rules
 from aemos.mqtt.packets.subscribe import FAILURE
+from aemos.mqtt.peer import Peer
 from aemos.mqtt.session import Session
 from aemos.mqtt.wire import Splitter
 
@@ -85,12 +86,14 @@ class Connection:
         "held",
         "intake",
         "outbox",
+        "peer",
         "session",
         "will",
     )
 
-    def __init__(self, broker: Broker, outbox: Outbox) -> None:
+    def __init__(self, broker: Broker, outbox: Outbox, peer: Peer) -> None:
         self.outbox = outbox
+        self.peer = peer
         self.held = 0
         self.heard = broker.clock.seconds()
         self.client_id = ""

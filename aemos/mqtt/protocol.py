@@ -12,12 +12,7 @@ from twisted.python.failure import Failure
 from aemos.mqtt.broker import Broker
 from aemos.mqtt.connection import Connection
 from aemos.mqtt.outbox import Transport, outbox_for
-
-
-def peer_name(address: object) -> str:
-    """@return: `host:port`, or what a unix socket has for it."""
-    host, port = getattr(address, "host", None), getattr(address, "port", None)
-    return f"{host}:{port}" if host is not None else str(getattr(address, "name", None) or "local")
+from aemos.mqtt.peer import peer_name, peer_of
 
 
 class MqttProtocol(Protocol):
@@ -31,10 +26,9 @@ class MqttProtocol(Protocol):
         # Acknowledgements are small and gathered already: waiting for more would only delay them.
         with suppress(AttributeError):
             transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
-        outbox = outbox_for(
-            cast(Transport, transport), self._broker.turn, peer_name(transport.getPeer())
-        )
-        self._connection = connection = Connection(self._broker, outbox)
+        peer = peer_of(transport, transport.getPeer())
+        outbox = outbox_for(cast(Transport, transport), self._broker.turn, peer.name)
+        self._connection = connection = Connection(self._broker, outbox, peer)
         # Every read of every client comes through here: without a method in between.
         self.dataReceived = connection.receive  # type: ignore[method-assign]
 

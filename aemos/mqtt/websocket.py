@@ -14,7 +14,7 @@ from aemos.mqtt.broker import Broker
 from aemos.mqtt.connection import Connection
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.outbox import Outbox
-from aemos.mqtt.protocol import peer_name
+from aemos.mqtt.peer import peer_name, peer_of
 
 SUBPROTOCOLS = frozenset({"mqtt", "mqttv3.1"})
 
@@ -40,9 +40,8 @@ class MqttWebSocket(WebSocketServerProtocol):
         """Part of `IProtocol`: the time for handshake and CONNECT starts together."""
         broker = self.factory.broker
         super().connectionMade()
-        self.connection = Connection(
-            broker, Outbox(self, broker.turn, peer_name(self.transport.getPeer()))
-        )
+        peer = peer_of(self.transport, self.transport.getPeer(), websocket=True)
+        self.connection = Connection(broker, Outbox(self, broker.turn, peer.name), peer)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Part of `IProtocol`."""

@@ -1,4 +1,4 @@
-"""Signs MQTT clients in: by device token, or without where that is switched on."""
+"""Signs sensors and devices in by their tokens."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from aemos.config.schema import Mqtt
 from aemos.errors import AemosError, StorageUnavailable, Unauthenticated
-from aemos.model import ANONYMOUS, Instant, Principal, PrincipalKind
+from aemos.model import Instant, Principal
 from aemos.services.catalogue import Catalogue, Credential, Identity
 
 LoginDone = Callable[[Principal | AemosError], object]
@@ -22,36 +21,21 @@ class DeviceLogin:
     def __init__(
         self,
         catalogue: Catalogue,
-        settings: Mqtt,
         clock: IReactorTime,
         used: Callable[[Identity, Credential], object],
     ) -> None:
         """@param used: told about each successful sign-in, to keep `lastUsed`."""
-        self._catalogue, self._settings, self._clock, self._used = catalogue, settings, clock, used
+        self._catalogue, self._clock, self._used = catalogue, clock, used
 
-    def authenticate(self, username: str | None, password: bytes | None, done: LoginDone) -> None:
+    def authenticate(self, username: str, token: bytes, done: LoginDone) -> None:
         """Call `done` with the principal, or with why not.
 
         `Unauthenticated` is the same for an unknown name and a wrong token; its text is for the
         log. `StorageUnavailable` means that nobody can tell just now.
         """
-        if not self._settings.auth_enabled:
-            done(ANONYMOUS)
-            return
-        if not username or not password:
-            done(
-                ANONYMOUS
-                if self._settings.allow_unauthenticated
-                else Unauthenticated("no credentials given")
-            )
-            return
-        if not self._settings.token_auth:
-            done(Unauthenticated("device tokens are switched off (mqtt.token_auth)"))
-            return
-        if len(username) > _MAX_NAME or len(password) > _MAX_NAME:
+        if len(username) > _MAX_NAME or len(token) > _MAX_NAME:
             done(Unauthenticated("unknown name or wrong token"))
             return
-        token = password
 
         def found(identity: Identity | StorageUnavailable | None) -> None:
             if isinstance(identity, StorageUnavailable):
@@ -86,9 +70,6 @@ class DeviceLogin:
         Waits for the database if need be: a revocation must not be forgotten because it met an
         outage.
         """
-        if principal.kind not in (PrincipalKind.SENSOR, PrincipalKind.DEVICE):
-            done(principal)
-            return
 
         def found(identity: Identity | StorageUnavailable | None) -> None:
             now = Instant.of(self._clock.seconds())

@@ -1,0 +1,57 @@
+"""Who is at the other end of a connection, as far as the transport tells."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import attrs
+from twisted.internet.interfaces import ISSLTransport
+
+
+@attrs.frozen(slots=True)
+class Peer:
+    """`name` is what logs show, `host` the address ("" = a unix socket), `over` the transport.
+
+    `private` tells whether nobody on the way can read what is sent: TLS, or this very machine.
+    """
+
+    name: str
+    host: str
+    over: str
+    private: bool
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def host_of(address: object) -> str:
+    """@return: the IP address without the port; "" for what has none."""
+    return str(getattr(address, "host", None) or "")
+
+
+def peer_name(address: object) -> str:
+    """@return: `host:port`, or what a unix socket has for it."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    return f"{host}:{port}" if host is not None else str(getattr(address, "name", None) or "local")
+
+
+def peer_of(transport: object, address: object, *, websocket: bool = False) -> Peer:
+    """Look at a transport and the address that it gives for the peer."""
+    host = host_of(address)
+    encrypted = ISSLTransport.providedBy(transport)
+    words = ("ws", "wss") if websocket else ("tcp", "tls")
+    return Peer(
+        name=peer_name(address),
+        host=host,
+        over=words[encrypted],
+        private=encrypted or not host or _is_loopback(host),
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
