@@ -26,6 +26,7 @@ from aemos.http.door import HttpDoor
 from aemos.mqtt.protocol import MqttFactory
 from aemos.mqtt.websocket import MqttWebSocketFactory
 from aemos.observability.logs import LoggedService, Observer
+from aemos.reactor import spare_log_context
 from aemos.services import demo
 from aemos.services.control import ControlSocket, socket_path
 from aemos.services.events import Events
@@ -68,6 +69,7 @@ class Server(LoggedService):
         """Begin to start; a failure is one line in the log and ends the process with code 1."""
         super().startService()  # type: ignore[no-untyped-call]
         self._reactor.callWhenRunning(_stop_on_signals, self._reactor)
+        spare_log_context()
         self._starting = ensureDeferred(self._start())
 
     async def _start(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = [
-    {"tap", "cli", "server", "assembly", "simulator"},
+    {"tap", "cli", "server", "assembly", "reactor", "simulator"},
     {"mqtt", "http", "realtime"},
     {"messages"},
     {"services"},
