@@ -175,7 +175,8 @@ class Intake:
             answer = b"\x50\x02" + packet_id.to_bytes(2, "big")
         else:
             answer = b""
-        if route.kind is None or route.discarded:
+        clears = retain and not payload  # a retained message, whatever its topic [MQTT-3.3.1-10]
+        if route.kind is None or route.discarded or clears:
             self._route(route, qos, retain, packet_id, payload, answer)
             return
         receipts = self.receipts

@@ -139,6 +139,18 @@ def test_denied_device_message_is_noted_with_its_code() -> None:
     assert [json.decode(report.payload)["code"] for report in reports] == ["NOT_AUTHORIZED"]
 
 
+def test_empty_payload_clears_what_was_retained_without_being_judged() -> None:
+    """[MQTT-3.3.1-10], also on a topic whose messages are stored."""
+    stage = Stage()
+    stage.login.known["u"] = sensor("u")
+    client = stage.client("c", user="u")
+    client.send(qos1(b"{}", 1, retain=True))
+    assert len(stage.broker.store.retained) == 1
+    client.send(qos1(b"", 2, retain=True))
+    assert len(stage.broker.store.retained) == 0
+    assert len(stage.router.handled) == 1
+
+
 def test_token_is_removed_before_a_payload_is_forwarded_retained_or_queued() -> None:
     stage = Stage()
     watch = watcher(stage)
