@@ -22,6 +22,7 @@ from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
 from aemos.http.routes.roles import RoleRoutes
+from aemos.http.routes.rule_chains import RuleChainRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
 from aemos.http.routes.user_roles import UserRoleRoutes
@@ -31,6 +32,7 @@ from aemos.messages.router import Router
 from aemos.model import ANONYMOUS, Kind
 from aemos.mqtt.announcements import Announcements
 from aemos.mqtt.broker import Broker
+from aemos.mqtt.sys_topics import SysTopics
 from aemos.observability.health import Health
 from aemos.observability.metrics import Metrics
 from aemos.realtime.hub import Hub
@@ -53,6 +55,8 @@ from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
 from aemos.services.queries import Queries
 from aemos.services.roles import Roles
+from aemos.services.rules.chains import RuleChains
+from aemos.services.rules.runs import RuleRuns
 from aemos.services.sensors import Sensors
 from aemos.services.state_changes import StateChanges
 from aemos.services.status import StatusIngest
@@ -135,6 +139,7 @@ class Doors:
             writer=services.database.writer,
         )
         Announcements(self.broker, settings.mqtt).listen(events)
+        self.sys_topics = SysTopics(self.broker, events, reactor)
         self.hub = Hub(events, reactor)
         self.sessions = Sessions(
             self.hub,
@@ -191,6 +196,7 @@ class Doors:
             DeviceRoutes(Devices(database, events), changes, tokens),
             DeviceStateRoutes(DeviceStates(database)),
             DeviceStateInstanceRoutes(changes),
+            RuleChainRoutes(RuleChains(database), RuleRuns(database, changes, clock)),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),

@@ -116,6 +116,7 @@ class Server(LoggedService):
         ports = {}
         mqtt = settings.mqtt
         doors.broker.start()
+        doors.sys_topics.start()
         if mqtt.enabled:
             if not mqtt.auth_enabled:
                 self._log.warn("mqtt.auth_enabled is false: MQTT clients are not checked at all")
@@ -163,6 +164,7 @@ class Server(LoggedService):
         closing: list[Deferred[Any]] = []
         closing += [maybeDeferred(port.stopListening) for port in self._ports]
         if doors is not None:
+            doors.sys_topics.stop()
             closing.append(doors.broker.drain())
         if self._http is not None:
             closing.append(self._http.stopService())

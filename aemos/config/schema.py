@@ -216,6 +216,11 @@ class Mqtt:
         valid=at_least(0),
     )
     max_sessions: int = setting(100_000, "stored sessions in all", valid=at_least(1))
+    sys_interval: float = setting(
+        10.0,
+        "how often figures below $SYS/broker are told to administrators; 0 = never",
+        valid=at_least(0),
+    )
     strict_text: bool = setting(
         True, "close on control characters and non-characters in text [MQTT-1.5.3]"
     )

@@ -22,7 +22,7 @@ from aemos.model import Instant, Principal, PrincipalKind, Verdict
 from aemos.mqtt.adapter import DENIED, Route
 from aemos.mqtt.collaborators import Judge, Login, Rights, Room
 from aemos.mqtt.connection import Connection
-from aemos.mqtt.counters import ClientInfo, CloseReason, Counters
+from aemos.mqtt.counters import CloseReason, Counters
 from aemos.mqtt.holds import CONNECTING, STOPPING
 from aemos.mqtt.outbox import Turn
 from aemos.mqtt.packets import Connect, Rules, Will
@@ -30,12 +30,14 @@ from aemos.mqtt.packets.connect import NOT_AUTHORIZED, SERVER_UNAVAILABLE
 from aemos.mqtt.publication import Publication, first_byte
 from aemos.mqtt.session import Delivery, Session
 from aemos.mqtt.store import MemoryStore, SessionStore
-from aemos.mqtt.subscriptions import Subscriptions
+from aemos.mqtt.subscriptions import RetainedMessages, Subscriptions
 from aemos.redaction import without_tokens
-from aemos.services.events import Events, IdentityChanged, UserChanged
+from aemos.services.events import ClientConnected, Events, IdentityChanged, UserChanged
+from aemos.services.interfaces import ClientInfo
 from aemos.topics import matches
 
 _EXPIRY_INTERVAL = 60.0
+_MAX_SYSTEM = 1000  # topics below $SYS
 
 
 class Broker:
@@ -66,6 +68,7 @@ class Broker:
         )
         self.turn = Turn(reactor)
         self.counters = Counters()
+        self.events = events
         self.connections: set[Connection] = set()
         # Grows whenever rights may have changed; connections compare it before they trust routes.
         self.rights = 0
@@ -75,6 +78,8 @@ class Broker:
         self._live: dict[tuple[str, str], Connection] = {}
         self._by_identity: defaultdict[str | int, set[Session]] = defaultdict(set)
         self._subscriptions: Subscriptions[Session] = Subscriptions()
+        # What the server tells about itself: retained, but for this process only.
+        self._system = RetainedMessages(_MAX_SYSTEM)
         self._gone: Deferred[None] | None = None
         self._expiry = LoopingCall(self._expire)
         self._expiry.clock = reactor
@@ -143,6 +148,7 @@ class Broker:
     def admits(self, peer: str) -> bool:
         """Whether one more connection may come in; if not, it is counted and logged."""
         if self.draining is None and len(self.connections) < self.settings.max_connections:
+            self.counters.opened += 1
             return True
         self.counters.turned_away += 1
         self._log.info(
@@ -227,6 +233,7 @@ class Broker:
             self.counters.accepted += 1
             connection.accept(packet, session, present)
             session.resume(connection.outbox)
+            self.events.publish(ClientConnected(connection.info()))
             connection.go_on(CONNECTING)
 
         self.store.open(key, opened)
@@ -259,6 +266,7 @@ class Broker:
     def _expire(self) -> None:
         for session in self.store.expired(self.now()):
             self._log.info("MQTT session {client_id!r} expired", client_id=session.client_id)
+            self.counters.expired += 1
             self._end(session)
 
     # ------------------------------------------------------------------ wills
@@ -329,14 +337,14 @@ class Broker:
 
     def send_retained(self, session: Session, topic_filter: str, qos: int) -> None:
         """Start sending the retained messages of a new subscription [MQTT-3.3.1-6]."""
-        topics = self.store.retained.topics(topic_filter)
+        topics = self.store.retained.topics(topic_filter) + self._system.topics(topic_filter)
         if topics:
             session.stream(topic_filter, self._retained(session, topics, qos))
 
     def _retained(self, session: Session, topics: list[str], granted: int) -> Iterator[Delivery]:
         # Looked up when its turn comes: a message may have been replaced while others were sent.
         for topic in topics:
-            message = self.store.retained.get(topic)
+            message = self.store.retained.get(topic) or self._system.get(topic)
             if message is not None and self._may_receive(session, topic):
                 yield message, first_byte(min(message.qos, granted), retain=True)
 
@@ -352,6 +360,15 @@ class Broker:
             self.forward(topic, payload, qos, retain)
         except Exception:
             self._log.failure("publishing to {topic} failed", topic=topic)
+
+    def publish_system(self, topic: str, payload: bytes, *, keep: bool = True) -> None:
+        """Tell a figure of the server below `$SYS/`, with QoS 0.
+
+        @param keep: also to those who subscribe later, as long as this process lasts.
+        """
+        if keep:
+            self._system.store(Publication(topic, payload, 0))
+        self.publish(topic, payload, qos=0)
 
     def forward(
         self,
@@ -479,6 +496,16 @@ class Broker:
         return connection is not None
 
     @property
+    def client_count(self) -> int:
+        """Clients that are connected."""
+        return len(self._live)
+
+    @property
+    def session_count(self) -> int:
+        """Sessions in all: connected clients, and those that are absent and remembered."""
+        return sum(map(len, self._by_identity.values()))
+
+    @property
     def subscription_count(self) -> int:
         """Subscriptions of all sessions."""
         return self._subscriptions.count
@@ -488,6 +515,7 @@ class Broker:
         counters = self.counters
         live = [(c, c.intake, c.session) for c in self._live.values()]
         return Counters(
+            opened=counters.opened,
             accepted=counters.accepted,
             refused=counters.refused,
             turned_away=counters.turned_away,
@@ -495,11 +523,16 @@ class Broker:
             + sum(intake.received for _, intake, _ in live if intake is not None),
             messages_sent=counters.messages_sent
             + sum(session.sent for _, _, session in live if session is not None),
+            packets_received=counters.packets_received
+            + sum(connection.packets_received for connection, _, _ in live),
+            packets_sent=counters.packets_sent
+            + sum(connection.outbox.packets for connection, _, _ in live),
             bytes_received=counters.bytes_received
             + sum(connection.bytes_received for connection, _, _ in live),
             bytes_sent=counters.bytes_sent
             + sum(connection.outbox.sent for connection, _, _ in live),
             denied=counters.denied,
+            expired=counters.expired,
             closed=counters.closed.copy(),
             dropped=counters.dropped.copy(),
         )

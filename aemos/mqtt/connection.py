@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from aemos.mqtt.counters import ClientInfo, CloseReason
+from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.holds import (
     AUTHORIZING,
     CLOSED,
@@ -45,6 +45,8 @@ from aemos.mqtt.packets.subscribe import FAILURE
 from aemos.mqtt.peer import Peer
 from aemos.mqtt.session import Session
 from aemos.mqtt.wire import Splitter
+from aemos.services.events import ClientGone, ClientSubscribed, ClientUnsubscribed
+from aemos.services.interfaces import ClientInfo
 
 if TYPE_CHECKING:
     from aemos.mqtt.broker import Broker
@@ -86,6 +88,7 @@ class Connection:
         "held",
         "intake",
         "outbox",
+        "packets_received",
         "peer",
         "session",
         "will",
@@ -105,7 +108,7 @@ class Connection:
         self._rules = broker.rules
         self._splitter = Splitter()
         self._paused = self._processing = False
-        self.bytes_received = 0
+        self.bytes_received = self.packets_received = 0
         self._keep_alive = 0.0
         self._connected_at = broker.now()
         self._packet_since: float | None = None
@@ -211,10 +214,14 @@ class Connection:
         counters, intake, session = broker.counters, self.intake, self.session
         counters.bytes_received += self.bytes_received
         counters.bytes_sent += self.outbox.sent
+        counters.packets_received += self.packets_received
+        counters.packets_sent += self.outbox.packets
         if intake is not None and session is not None:
             counters.messages_received += intake.received
             counters.messages_sent += session.sent
+            gone = ClientGone(self.info(), reason.value, detail, broker.now())
             broker.left(self, session, publish_will)
+            broker.events.publish(gone)
         if reason is CloseReason.LOST:
             return
         self._alive_timer = broker.clock.callLater(CLOSE_TIMEOUT, self.outbox.abort)
@@ -234,8 +241,9 @@ class Connection:
         assert intake is not None  # noqa: S101
         return ClientInfo(
             client_id=self.client_id,
-            principal=session.principal.key,
-            peer=self.outbox.peer,
+            identity=session.principal,
+            peer=self.peer.name,
+            over=self.peer.over,
             level=self._rules.level,
             clean_session=session.clean,
             keep_alive=round(self._keep_alive),
@@ -247,6 +255,8 @@ class Connection:
             unsent=self.outbox.unsent,
             messages_received=intake.received,
             messages_sent=session.sent,
+            bytes_received=self.bytes_received,
+            bytes_sent=self.outbox.sent,
             dropped=session.dropped,
         )
 
@@ -273,6 +283,7 @@ class Connection:
         self._processing = True
         try:
             for first, buffer, start, end in self._splitter.packets():
+                self.packets_received += 1
                 if first & 0xF0 == 0x30 and intake is not None:
                     intake.publish(first, buffer, start, end)
                 elif first in _ACKS and end - start == 2 and intake is not None:
@@ -346,6 +357,7 @@ class Connection:
             case Unsubscribe():
                 for topic_filter in packet.filters:
                     self._broker.unsubscribe(session, topic_filter)
+                self._broker.events.publish(ClientUnsubscribed(self.client_id, packet.filters))
                 self.outbox.write(UnsubAck(packet.packet_id).encode())
             case Disconnect():
                 self.will = None  # [MQTT-3.1.2-10]
@@ -424,6 +436,8 @@ class Connection:
                 more=f" and {len(denied) - 10} more" if len(denied) > 10 else "",
             )
         self.outbox.write(SubAck(packet.packet_id, tuple(codes)).encode())
+        if taken:
+            self._broker.events.publish(ClientSubscribed(self.client_id, taken))
         for topic_filter, qos in taken:
             self._broker.send_retained(session, topic_filter, qos)
 

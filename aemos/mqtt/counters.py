@@ -7,8 +7,6 @@ from collections import Counter
 
 import attrs
 
-from aemos.model import Instant
-
 
 class CloseReason(enum.Enum):
     """Why a connection ended; its value is the word in logs and metrics."""
@@ -31,34 +29,17 @@ class CloseReason(enum.Enum):
 class Counters:
     """Totals since the start; traffic of a live connection is added when it ends."""
 
+    opened: int = 0
     accepted: int = 0
     refused: int = 0
     turned_away: int = 0
     messages_received: int = 0
     messages_sent: int = 0
+    packets_received: int = 0
+    packets_sent: int = 0
     bytes_received: int = 0
     bytes_sent: int = 0
     denied: int = 0
+    expired: int = 0
     closed: Counter[CloseReason] = attrs.field(factory=Counter)
     dropped: Counter[str] = attrs.field(factory=Counter)
-
-
-@attrs.frozen
-class ClientInfo:
-    """One connected client; counts are of this connection, `dropped` is of its session."""
-
-    client_id: str
-    principal: str
-    peer: str
-    level: int
-    clean_session: bool
-    keep_alive: int
-    connected_at: Instant
-    subscriptions: int
-    in_flight: int
-    queued: int
-    unacknowledged: int
-    unsent: int
-    messages_received: int
-    messages_sent: int
-    dropped: int

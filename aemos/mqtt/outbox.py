@@ -59,7 +59,8 @@ class Transport(Protocol):
 class Outbox:
     """Sends through the transport's `write`, pausing while the transport says that it is full.
 
-    `unsent` counts the bytes that neither socket nor transport has taken. `on_drained` is called
+    `unsent` counts the bytes that neither socket nor transport has taken, `sent` all that were
+    taken, `packets` how many packets these were (one to a `write`). `on_drained` is called
     after a turn in which everything went out, so that what waits behind the outbox can follow.
     """
 
@@ -70,6 +71,7 @@ class Outbox:
         "_transport",
         "_turn",
         "on_drained",
+        "packets",
         "peer",
         "sent",
         "unsent",
@@ -79,6 +81,7 @@ class Outbox:
         self.peer = peer
         self.unsent = 0
         self.sent = 0
+        self.packets = 0
         self.on_drained: Callable[[], object] | None = None
         self._transport = transport
         self._turn = turn
@@ -168,6 +171,7 @@ class Outbox:
     def _take(self) -> bytes:
         parts = self._parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.packets += len(parts)
         parts.clear()
         self.sent += len(data)
         return data

@@ -14,6 +14,7 @@ import attrs
 from twisted.logger import Logger
 
 from aemos.model import Instant, Message, Verdict
+from aemos.services.interfaces import ClientInfo
 from aemos.storage.readings import Reading
 
 E = TypeVar("E")
@@ -106,6 +107,39 @@ class UserChanged:
     """A user's status, membership, role, a permission of the role, or a sign-in session changed."""
 
     user_id: int
+
+
+@attrs.frozen(slots=True, eq=False)
+class ClientConnected:
+    """An MQTT client was let in."""
+
+    client: ClientInfo
+
+
+@attrs.frozen(slots=True, eq=False)
+class ClientGone:
+    """The connection of an MQTT client ended. `reason` is a few words, `detail` may be empty."""
+
+    client: ClientInfo
+    reason: str
+    detail: str
+    at: Instant
+
+
+@attrs.frozen(slots=True, eq=False)
+class ClientSubscribed:
+    """An MQTT client has new subscriptions: filters with the granted QoS."""
+
+    client_id: str
+    filters: Sequence[tuple[str, int]]
+
+
+@attrs.frozen(slots=True, eq=False)
+class ClientUnsubscribed:
+    """An MQTT client gave up these filters."""
+
+    client_id: str
+    filters: Sequence[str]
 
 
 class Events:

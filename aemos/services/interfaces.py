@@ -4,7 +4,41 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from aemos.model import Principal
+import attrs
+
+from aemos.model import Instant, Principal
+
+
+@attrs.frozen(slots=True)
+class ClientInfo:
+    """One connected MQTT client; counts are of this connection, `dropped` is of its session.
+
+    `over` is the transport (`tcp`, `tls`, `ws` or `wss`), `level` 3 or 4, `keep_alive` in seconds.
+    """
+
+    client_id: str
+    identity: Principal
+    peer: str
+    over: str
+    level: int
+    clean_session: bool
+    keep_alive: int
+    connected_at: Instant
+    subscriptions: int
+    in_flight: int
+    queued: int
+    unacknowledged: int
+    unsent: int
+    messages_received: int
+    messages_sent: int
+    bytes_received: int
+    bytes_sent: int
+    dropped: int
+
+    @property
+    def principal(self) -> str:
+        """Names the principal among all."""
+        return self.identity.key
 
 
 class Publisher(Protocol):
