@@ -7,12 +7,19 @@ names the field or the thing, and never holds SQL, a token or a password.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class AemosError(Exception):
-    """Base of all. `code` is a stable word for programs, `status` what the HTTP door answers."""
+    """Base of all. `code` is a stable word for programs, `status` what the HTTP door answers.
+
+    `details` is what an answer shows beside the text.
+    """
 
     code = "internal"
     status = 500
+    details: Mapping[str, object] = MappingProxyType({})
 
 
 class BadRequest(AemosError):

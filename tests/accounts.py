@@ -20,17 +20,21 @@ from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.roles import RoleRoutes
+from aemos.http.routes.rule_chains import RuleChainRoutes
 from aemos.http.routes.user_roles import UserRoleRoutes
 from aemos.http.routing import Group
 from aemos.http.site import Site, build_site
 from aemos.observability.health import Health
 from aemos.services.auth import Authentication
 from aemos.services.catalogue import Catalogue
-from aemos.services.events import Events, UserChanged
+from aemos.services.events import DeviceStateChanged, Events, UserChanged
 from aemos.services.memberships import Memberships
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
 from aemos.services.roles import Roles
+from aemos.services.rules.chains import RuleChains
+from aemos.services.rules.runs import RuleRuns
+from aemos.services.state_changes import StateChanges
 from aemos.services.web_tokens import WebTokens
 from aemos.storage.database import Database
 from aemos.storage.transaction import Transaction
@@ -193,6 +197,9 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
         RoleRoutes(roles),
         PermissionRoutes(roles, memberships),
         UserRoleRoutes(memberships),
+        RuleChainRoutes(
+            RuleChains(database), RuleRuns(database, StateChanges(database, events), clock)
+        ),
         OrganizationRoutes(Organizations(database)),
         HealthRoutes(
             health,
@@ -224,7 +231,8 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
         observed=observed,
         groups=groups,
     )
-    events.subscribe(UserChanged, accounts.happened.append)
+    for event in (DeviceStateChanged, UserChanged):
+        events.subscribe(event, accounts.happened.append)
 
     async def close() -> None:
         await port.stopListening()

@@ -99,7 +99,7 @@ def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:
             "statusCode": status,
             "message": message,
         }
-    return Answer(body, status, headers=headers)
+    return Answer({**body, **error.details}, status, headers=headers)
 
 
 def write(request: Request, answer: Answer, status: int = 200) -> bytes:

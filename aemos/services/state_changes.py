@@ -68,20 +68,22 @@ class StateChanges:
 
     async def set_by_rule(
         self,
-        organization_id: int,
+        organization_id: int | None,
         device_uuid: str,
         state_name: str,
         value: str,
         rule: Mapping[str, Any],
     ) -> Row:
-        """As `set_by_name` for a rule chain of an organization, which reaches only its devices.
+        """As `set_by_name` for a rule chain, which reaches the devices of its organization only.
 
         @param rule: `ruleChainId`, `ruleChainName` and `nodeId`, for `DeviceStateChanged`.
         """
 
         def write(tx: Transaction) -> tuple[Row, DeviceStateChanged]:
             device = devices.find_by_uuid(tx, device_uuid)
-            if device is None or DEVICES.owner(tx, device["id"]) != organization_id:
+            if device is None or organization_id is None:
+                raise NotFound("Device not found")
+            if DEVICES.owner(tx, device["id"]) != organization_id:
                 raise NotFound("Device not found")
             state = _named(tx, device, state_name)
             return _set(tx, device, state, value, "rule_chain", None, rule)
@@ -185,7 +187,7 @@ def _set(
 
 
 def _allowed(state: Row) -> list[str]:
-    """@return: the allowed values; none = all, and so for what is no list in an adopted database."""
+    """@return: the allowed values; none = all, which goes for what is no list, too."""
     try:
         values = json.decode(state["allowedValues"] or "null")
     except json.MalformedJson:

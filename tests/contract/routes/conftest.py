@@ -17,6 +17,8 @@ from tests.farm import Farm, open_farm
 
 # In an order that foreign keys allow.
 _TABLES = (
+    "RuleChainNode",
+    "RuleChain",
     "ledger",
     "reading_key",
     "DataStream",
