@@ -32,6 +32,7 @@ from aemos.messages.router import Router
 from aemos.model import ANONYMOUS, Kind
 from aemos.mqtt.announcements import Announcements
 from aemos.mqtt.broker import Broker
+from aemos.mqtt.sys_topics import SysTopics
 from aemos.observability.health import Health
 from aemos.observability.metrics import Metrics
 from aemos.realtime.hub import Hub
@@ -138,6 +139,7 @@ class Doors:
             writer=services.database.writer,
         )
         Announcements(self.broker, settings.mqtt).listen(events)
+        self.sys_topics = SysTopics(self.broker, events, reactor)
         self.hub = Hub(events, reactor)
         self.sessions = Sessions(
             self.hub,
