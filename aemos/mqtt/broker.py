@@ -29,8 +29,9 @@ from aemos.mqtt.packets import Connect, Rules, Will
 from aemos.mqtt.packets.connect import NOT_AUTHORIZED, SERVER_UNAVAILABLE
 from aemos.mqtt.publication import Publication, first_byte
 from aemos.mqtt.session import Delivery, Session
+from aemos.mqtt.shared import Filters, inner_filter
 from aemos.mqtt.store import MemoryStore, SessionStore
-from aemos.mqtt.subscriptions import RetainedMessages, Subscriptions
+from aemos.mqtt.subscriptions import RetainedMessages
 from aemos.redaction import without_tokens
 from aemos.services.events import ClientConnected, Events, IdentityChanged, UserChanged
 from aemos.services.interfaces import ClientInfo
@@ -77,7 +78,7 @@ class Broker:
         self._login = login
         self._live: dict[tuple[str, str], Connection] = {}
         self._by_identity: defaultdict[str | int, set[Session]] = defaultdict(set)
-        self._subscriptions: Subscriptions[Session] = Subscriptions()
+        self._filters = Filters(self._may_receive, self.counters)
         # What the server tells about itself: retained, but for this process only.
         self._system = RetainedMessages(_MAX_SYSTEM)
         self._gone: Deferred[None] | None = None
@@ -97,7 +98,7 @@ class Broker:
         for session in self.store.sessions():
             self._by_identity[_identity(session.principal)].add(session)
             for topic_filter, qos in session.subscriptions.items():
-                self._subscriptions.add(topic_filter, session, qos)
+                self._filters.add(topic_filter, session, qos)
         watching = self._expiry.start(_EXPIRY_INTERVAL, now=False)
         watching.addErrback(lambda failure: self._log.failure("session expiry ended", failure))
 
@@ -244,6 +245,8 @@ class Broker:
         if self._live.get(key) is connection:
             del self._live[key]
         session.detach()
+        if self.draining is None:
+            session.hand_over_shared()
         if session.clean:
             self._end(session)
         else:
@@ -254,7 +257,7 @@ class Broker:
 
     def _end(self, session: Session) -> None:
         for topic_filter in session.subscriptions:
-            self._subscriptions.remove(topic_filter, session)
+            self._filters.remove(topic_filter, session)
         session.subscriptions.clear()
         identity = _identity(session.principal)
         self._by_identity[identity].discard(session)
@@ -313,12 +316,13 @@ class Broker:
         self, session: Session, topic_filter: str, decided: Callable[[bool], object]
     ) -> None:
         """Ask whether this session may have all that the filter can match."""
-        if topic_filter.startswith("$share/"):
-            decided(False)  # has no meaning in 3.1.1; half a meaning would be worse than none
-        else:
+        topic_filter = inner_filter(topic_filter)
+        if topic_filter:
             self.authorization.may_subscribe(
                 session.principal, session.client_id, topic_filter, decided
             )
+        else:
+            decided(False)
 
     def subscribe(self, session: Session, topic_filter: str, qos: int) -> bool:
         """Add or replace a granted subscription. @return: False when the session has too many."""
@@ -326,13 +330,13 @@ class Broker:
         if topic_filter not in mine and len(mine) >= self.settings.max_subscriptions:
             return False
         mine[topic_filter] = qos
-        self._subscriptions.add(topic_filter, session, qos)
+        self._filters.add(topic_filter, session, qos)
         return True
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
         """Remove a subscription, if there is one; what is under way already still arrives."""
         if session.subscriptions.pop(topic_filter, None) is not None:
-            self._subscriptions.remove(topic_filter, session)
+            self._filters.remove(topic_filter, session)
             session.stop_stream(topic_filter)
 
     def send_retained(self, session: Session, topic_filter: str, qos: int) -> None:
@@ -350,7 +354,7 @@ class Broker:
 
     def has_subscribers(self, topic: str) -> bool:
         """@return: whether anybody would get a message on this topic."""
-        return bool(self._subscriptions.match(topic))
+        return bool(self._filters.match(topic))
 
     # ------------------------------------------------------------------ messages
 
@@ -384,7 +388,7 @@ class Broker:
         @param wire_topic: the topic as a length-prefixed field, if at hand.
         @param frame: the whole message as a PUBLISH of QoS 0, if at hand.
         """
-        receivers = self._subscriptions.match(topic)
+        receivers = self._filters.match(topic)
         if not receivers and not retain:
             return
         clean = without_tokens(payload)
@@ -394,12 +398,14 @@ class Broker:
         if retain and not self.store.retain(publication):
             self.counters.dropped["retained_limit"] += 1
         if self.authorization.filters_delivery:
-            for session, granted in receivers:
-                if self._may_receive(session, topic):
-                    session.deliver(publication, granted)
-            return
-        for session, granted in receivers:
-            session.deliver(publication, granted)
+            # A shared subscription asks for the member that it chooses.
+            receivers = tuple(
+                (receiver, granted)
+                for receiver, granted in receivers
+                if not isinstance(receiver, Session) or self._may_receive(receiver, topic)
+            )
+        for receiver, granted in receivers:
+            receiver.deliver(publication, granted)
 
     def _may_receive(self, session: Session, topic: str) -> bool:
         rights = self.authorization
@@ -414,7 +420,7 @@ class Broker:
         for session in list(self._by_identity.get(event.uuid, ())):
             self.refresh(session)
         # Others may have been reading this device because it was of their organization.
-        for session in self._subscriptions.below(("devices", event.uuid)):
+        for session in self._filters.below(("devices", event.uuid)):
             if session.principal.name != event.uuid:
                 self._recheck(session)
 
@@ -462,7 +468,7 @@ class Broker:
 
         def finished() -> None:
             if ended:
-                left = list(session.subscriptions)
+                left = [inner_filter(topic_filter) for topic_filter in session.subscriptions]
                 session.purge(
                     lambda delivery: any(matches(wanted, delivery[0].topic) for wanted in left)
                 )
@@ -506,9 +512,14 @@ class Broker:
         return sum(map(len, self._by_identity.values()))
 
     @property
+    def shared_subscription_count(self) -> int:
+        """Shared subscriptions; each is one in `subscription_count`, for all of its members."""
+        return self._filters.shared_count
+
+    @property
     def subscription_count(self) -> int:
         """Subscriptions of all sessions."""
-        return self._subscriptions.count
+        return self._filters.count
 
     def totals(self) -> Counters:
         """@return: a copy of the counters in which live connections are included."""

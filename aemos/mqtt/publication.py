@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from aemos.mqtt.packets.fields import fixed_header, write_text
 from aemos.mqtt.packets.publish import DUP, RETAIN
+
+if TYPE_CHECKING:
+    from aemos.mqtt.shared import SharedSubscription
 
 
 class Publication:
@@ -52,6 +57,16 @@ class Publication:
         if first & 6:
             return self._head + packet_id.to_bytes(2, "big") + self.payload
         return self._head + self.payload
+
+
+class SharedCopy(Publication):
+    """The copy of a message for a shared subscription, which finds it another member if need be."""
+
+    __slots__ = ("subscription",)
+
+    def __init__(self, publication: Publication, subscription: SharedSubscription) -> None:
+        super().__init__(publication.topic, publication.payload, publication.qos)
+        self.subscription = subscription
 
 
 def first_byte(qos: int, *, retain: bool = False, dup: bool = False) -> int:

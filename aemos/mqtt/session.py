@@ -15,7 +15,7 @@ from aemos.model import Principal
 from aemos.mqtt.counters import Counters
 from aemos.mqtt.packets.fields import MalformedPacket
 from aemos.mqtt.packets.publish import DUP
-from aemos.mqtt.publication import Publication, first_byte
+from aemos.mqtt.publication import Publication, SharedCopy, first_byte
 
 if TYPE_CHECKING:
     from aemos.mqtt.intake import Receipt
@@ -202,6 +202,22 @@ class Session:
         self.sent = 0
         if any(not first & 6 for _, first in self._queue):
             self.purge(lambda delivery: bool(delivery[1] & 6))
+
+    def hand_over_shared(self) -> None:
+        """Give other members of its groups what the client has not acknowledged.
+
+        QoS 2 messages that were sent stay: another client must not get them, too [MQTT-4.8.2-5, of
+        MQTT 5].
+        """
+        for packet_id, (publication, first) in list(self._inflight.items()):
+            if first & 2 and self._handed_over(publication):
+                del self._inflight[packet_id]
+        self.purge(lambda delivery: not self._handed_over(delivery[0]))
+
+    def _handed_over(self, publication: Publication) -> bool:
+        if not isinstance(publication, SharedCopy):
+            return False
+        return publication.subscription.hand_over(publication, self)
 
     def purge(self, keep: Callable[[Delivery], bool]) -> None:
         """Take out of the queue what `keep` is false for."""

@@ -124,6 +124,7 @@ class SysTopics:
             "publish/messages/sent": totals.messages_sent,
             "publish/messages/dropped": dropped,
             "subscriptions/count": broker.subscription_count,
+            "shared_subscriptions/count": broker.shared_subscription_count,
         }
         self._tell("uptime", f"{int(self._clock.seconds() - self._started)} seconds")
         for name, value in figures.items():

@@ -205,9 +205,3 @@ def test_clients_cannot_publish_to_dollar_topics() -> None:
     assert client.packets() == [PubAck(1)]
     assert not client.closed
     assert len(stage.broker.store.retained) == 0
-
-
-def test_shared_subscriptions_are_refused() -> None:
-    """They have no meaning in 3.1.1."""
-    client = Stage().client()
-    assert client.subscribe(("$share/g/a", 1)) == [SubAck(1, (0x80,))]
