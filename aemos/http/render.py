@@ -18,6 +18,7 @@ from twisted.web.server import Request
 
 from aemos import json
 from aemos.errors import AemosError, DuplicateRow, StorageUnavailable
+from aemos.storage.listing import MAX_ROWS, Listed
 
 JSON = "application/json; charset=utf-8"
 _COMPRESS_FROM = 1024  # bytes; below it the headers cost more than is won
@@ -70,6 +71,21 @@ def success(
     if message is not None:
         body["message"] = message
     return Answer(body, status, headers=headers or {})
+
+
+def listed(key: str, found: Listed) -> Answer:
+    """@return: the rows of a list under `key`, with `total` if a page was asked for or is missing.
+
+    A header tells when the list was cut.
+    """
+    body: dict[str, Any] = {"status": "success", "results": len(found.rows)}
+    headers = {}
+    if found.total is not None:
+        body["total"] = found.total
+        headers["X-Total-Count"] = str(found.total)
+    if found.cut:
+        headers["X-Result-Limit"] = str(MAX_ROWS)
+    return Answer({**body, "data": {key: found.rows}}, headers=headers)
 
 
 def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from aemos.services import access
 from aemos.services.events import Events, IdentityChanged
 from aemos.storage import areas
 from aemos.storage.database import Database
+from aemos.storage.listing import ALL, Listed, Listing
 from aemos.storage.transaction import Row, Transaction
 
 _GENERATED = ("uuid", "status")  # Compat: '' and null mean "not given", the dashboard sends them
@@ -32,19 +34,21 @@ class Areas:
     _events: Events
     _new_uuid: Callable[[], str] = random_uuid
 
-    async def listed(self, by: Principal) -> list[Row]:
+    async def listed(self, by: Principal, listing: Listing = ALL) -> Listed:
         """The visible areas of every organization where `by` holds area.view.
 
         @return: rows, each with its whole `Organization` and, beside it, `organization` (id, name).
         @raise Forbidden: area.view is held nowhere.
         """
         access.require_somewhere(by, "area.view")
-        return await self._database.read(_listed, access.scope(by, "area.view"))
+        return await self._database.read(_listed, access.scope(by, "area.view"), listing)
 
-    async def of_organization(self, by: Principal, organization_id: int) -> list[Row]:
+    async def of_organization(
+        self, by: Principal, organization_id: int, listing: Listing = ALL
+    ) -> Listed:
         """@return: the visible areas of one organization. @raise Forbidden: no area.view there."""
         access.require(by, "area.view", organization_id)
-        return await self._database.read(areas.listed, [organization_id])
+        return await self._database.read(areas.listed, [organization_id], listing)
 
     async def get(self, by: Principal, area_id: int, stated: int | None) -> Row:
         """@param stated: the organization that the caller says owns the area (rule OWN).
@@ -126,8 +130,8 @@ class Areas:
             self._events.publish(IdentityChanged(uuid))
 
 
-def _listed(tx: Transaction, organization_ids: Sequence[int] | None) -> list[Row]:
-    return _with_organizations(tx, areas.listed(tx, organization_ids))
+def _listed(tx: Transaction, organization_ids: Sequence[int] | None, listing: Listing) -> Listed:
+    return areas.listed(tx, organization_ids, listing).map(partial(_with_organizations, tx))
 
 
 def _with_organizations(tx: Transaction, rows: Sequence[Row]) -> list[Row]:

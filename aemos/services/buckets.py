@@ -7,7 +7,6 @@ slots of an hour or less that repeat on the wall clock stay apart. Weeks begin o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -28,15 +27,6 @@ _EPOCH = datetime(1970, 1, 1)
 _MILLISECOND = timedelta(milliseconds=1)
 _LAST = Instant.parse("9999-12-30T00:00:00Z")  # beyond it a local time may have no year
 _FIRST = Instant.parse("0001-01-03T00:00:00Z")
-
-
-@attrs.frozen
-class Span:
-    """A stretch of time without a change of the clocks; slot 0 of it begins at `base`."""
-
-    start: Instant
-    end: Instant
-    base: Instant
 
 
 @attrs.frozen
@@ -62,14 +52,13 @@ class Buckets:
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise BadRequest('Invalid query parameters: "tz" must be a time zone') from None
 
-    def spans(self, start: Instant, end: Instant) -> Iterator[Span]:
-        """Cut a range where the clocks change; within a span all slots have the same width."""
-        start, end = max(start, _FIRST), min(end, _LAST)
-        while start < end:
-            change = self._next_change(start, end)
-            offset = self._offset(start)
-            yield Span(start, change, Instant(self._floor(start + offset) - offset))
-            start = change
+    def slot(self, at: Instant, end: Instant) -> tuple[Instant, Instant]:
+        """@return: when the slot begins that this moment lies in, and until when it can be told
+        that later moments lie in the same: not beyond `end`, nor beyond a change of the clocks.
+        """
+        offset = self._offset(at)
+        until = Instant(self._floor(at + offset) + self.width - offset)
+        return self.start_of(at), self._unchanged(at, min(until, end))
 
     def start_of(self, at: Instant) -> Instant:
         """@return: when the slot begins that this moment lies in."""
@@ -90,7 +79,7 @@ class Buckets:
         moment = min(max(at, _FIRST), _LAST).datetime().astimezone(self.zone)
         return _milliseconds(moment.utcoffset())
 
-    def _next_change(self, start: Instant, end: Instant) -> Instant:
+    def _unchanged(self, start: Instant, end: Instant) -> Instant:
         """@return: when the clocks change next, `end` if not before.
 
         Zones keep a change for weeks (the shortest, of Ramadan, for four); so looking once a week

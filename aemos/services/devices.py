@@ -15,6 +15,7 @@ from aemos.services.events import Events, IdentityChanged
 from aemos.services.placement import area_of, placed
 from aemos.storage import areas, device_states, devices
 from aemos.storage.database import Database
+from aemos.storage.listing import ALL, Listed, Listing
 from aemos.storage.places import DEVICES
 from aemos.storage.transaction import Row, Transaction
 
@@ -38,8 +39,12 @@ class Devices:
     _new_uuid: Callable[[], str] = random_uuid
 
     async def listed(
-        self, by: Principal, organization_id: int, area_id: int | None = None
-    ) -> list[Row]:
+        self,
+        by: Principal,
+        organization_id: int,
+        area_id: int | None = None,
+        listing: Listing = ALL,
+    ) -> Listed:
         """@param area_id: only those in this area of the organization.
 
         @return: the devices of one organization, of every status, with their states.
@@ -48,9 +53,9 @@ class Devices:
         access.require_member(by, organization_id)
         access.require(by, "device.view", organization_id)
 
-        def read(tx: Transaction) -> list[Row]:
-            rows = placed(tx, DEVICES, devices.listed(tx, organization_id, area_id))
-            return _with_states(tx, rows)
+        def read(tx: Transaction) -> Listed:
+            found = devices.listed(tx, organization_id, area_id, listing)
+            return found.map(lambda rows: _with_states(tx, placed(tx, DEVICES, rows)))
 
         return await self._database.read(read)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ from aemos.model import Principal
 from aemos.services import access
 from aemos.storage import organizations
 from aemos.storage.database import Database
+from aemos.storage.listing import ALL, Listed, Listing
 from aemos.storage.transaction import Row, Transaction
 
 _HIDDEN = ("inactive", "archived")
@@ -21,10 +23,9 @@ _HIDDEN = ("inactive", "archived")
 class Wanted:
     """Which organizations a list shows; None = no matter."""
 
-    search: str | None = None
-    status: str | None = None
     parent_id: int | None = None
     is_parent: bool | None = None
+    listing: Listing = ALL
 
 
 @attrs.define
@@ -37,7 +38,7 @@ class Organizations:
 
     _database: Database
 
-    async def listed(self, by: Principal, wanted: Wanted) -> list[Row]:
+    async def listed(self, by: Principal, wanted: Wanted) -> Listed:
         """@return: rows with `children`: for a System Admin all but the inactive and archived
         (unless a status is wanted), for others those where organization.view is held.
 
@@ -45,17 +46,16 @@ class Organizations:
         """
         access.require_somewhere(by, "organization.view")
 
-        def read(tx: Transaction) -> list[Row]:
-            rows = organizations.listed(
+        def read(tx: Transaction) -> Listed:
+            found = organizations.listed(
                 tx,
                 access.scope(by, "organization.view"),
-                hide=_HIDDEN if by.administrator and not wanted.status else (),
-                search=wanted.search,
-                status=wanted.status,
+                hide=_HIDDEN if by.administrator and not wanted.listing.status else (),
                 parent_id=wanted.parent_id,
                 is_parent=wanted.is_parent,
+                listing=wanted.listing,
             )
-            return _with_children(tx, by, rows)
+            return found.map(partial(_with_children, tx, by))
 
         return await self._database.read(read)
 

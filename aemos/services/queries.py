@@ -27,7 +27,7 @@ MAX_BUCKETS = 10_000
 """So many slots of an aggregation are answered at once."""
 
 _EXPORT_PAGE = 2000  # readings held in memory at once; larger pages are hardly faster
-_NUMERIC = frozenset({"avg", "min", "max", "sum"})
+_FIGURES = {"avg": "total", "sum": "total", "min": "low", "max": "high"}
 
 
 @attrs.frozen
@@ -228,18 +228,19 @@ def _summed(
 ) -> dict[Instant, Summary]:
     """@return: when a slot begins -> what is in it."""
     found: dict[Instant, Summary] = {}
-    numeric = not _NUMERIC.isdisjoint(functions)
-    for span in buckets.spans(start, end):
-        for number, summary in queries.summaries(
-            tx, variable_id, span.start, span.end, span.base, buckets.width, numeric=numeric
-        ):
-            begin = Instant(span.base + number * buckets.width)
-            # The first slot of a span may have begun before the clocks were changed.
-            key = begin if begin >= span.start else buckets.start_of(summary.first_at)
-            if key in found:
-                found[key].add(summary)
-            else:
-                found[key] = summary
+    figures = {_FIGURES[name] for name in functions if name in _FIGURES}
+    at: Instant | None = start
+    while at is not None and at < end:
+        begin, until = buckets.slot(at, end)
+        summary = queries.summary(tx, variable_id, at, until, figures)
+        if summary is None:
+            at = queries.next_time(tx, variable_id, until)
+            continue
+        if begin in found:  # the clocks were changed within the slot
+            found[begin].add(summary)
+        else:
+            found[begin] = summary
+        at = until
     if "first" in functions:
         times = [one.first_at for one in found.values() if one.first is None]
         texts = queries.values_at(tx, variable_id, times, last=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -15,6 +16,7 @@ from aemos.services.events import Events, IdentityChanged
 from aemos.services.placement import area_of, placed
 from aemos.storage import sensors, variables
 from aemos.storage.database import Database
+from aemos.storage.listing import ALL, Listed, Listing
 from aemos.storage.places import SENSORS
 from aemos.storage.transaction import Row, Transaction
 
@@ -36,8 +38,12 @@ class Sensors:
     _new_uuid: Callable[[], str] = random_uuid
 
     async def listed(
-        self, by: Principal, organization_id: int | None, area_id: int | None = None
-    ) -> list[Row]:
+        self,
+        by: Principal,
+        organization_id: int | None,
+        area_id: int | None = None,
+        listing: Listing = ALL,
+    ) -> Listed:
         """@param area_id: only those in this area of the organization.
 
         @return: the sensors of one organization, of every status; a System Admin who names no
@@ -46,11 +52,12 @@ class Sensors:
         """
         access.require_member(by, organization_id)
         if organization_id is None:
-            return []
+            return Listed([])
         access.require(by, "sensor.view", organization_id)
 
-        def read(tx: Transaction) -> list[Row]:
-            return placed(tx, SENSORS, sensors.listed(tx, organization_id, area_id))
+        def read(tx: Transaction) -> Listed:
+            found = sensors.listed(tx, organization_id, area_id, listing)
+            return found.map(partial(placed, tx, SENSORS))
 
         return await self._database.read(read)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from aemos.services import access
 from aemos.services.events import Events, IdentityChanged
 from aemos.storage import sensors, variables
 from aemos.storage.database import Database
+from aemos.storage.listing import ALL, Listed, Listing
 from aemos.storage.transaction import Row, Transaction
 
 
@@ -23,23 +25,25 @@ class Variables:
     _database: Database
     _events: Events
 
-    async def listed(self, by: Principal) -> list[Row]:
+    async def listed(self, by: Principal, listing: Listing = ALL) -> Listed:
         """@return: the variables of all sensors that `by` may see, each with its `Sensor`."""
         organizations = access.scope(by, "sensor.view")
 
-        def read(tx: Transaction) -> list[Row]:
-            rows = variables.listed(tx, organizations)
+        def with_sensors(tx: Transaction, rows: list[Row]) -> list[Row]:
             owners = variables.sensors_of(tx, rows)
             return [{**row, "Sensor": owners.get(row["sensorId"])} for row in rows]
 
+        def read(tx: Transaction) -> Listed:
+            return variables.listed(tx, organizations, listing).map(partial(with_sensors, tx))
+
         return await self._database.read(read)
 
-    async def of_sensor(self, by: Principal, sensor_id: int) -> list[Row]:
+    async def of_sensor(self, by: Principal, sensor_id: int, listing: Listing = ALL) -> Listed:
         """@raise NotFound: no such sensor. @raise Forbidden: no sensor.view in its organization."""
 
-        def read(tx: Transaction) -> list[Row]:
+        def read(tx: Transaction) -> Listed:
             sensor_for(tx, by, "sensor.view", sensor_id)
-            return variables.of_sensor(tx, sensor_id)
+            return variables.listed_of_sensor(tx, sensor_id, listing)
 
         return await self._database.read(read)
 

@@ -1,6 +1,7 @@
 """Areas and what lies in them: the SQL of `Area`, `AreaSensor` and `AreaDevice`.
 
-Source: spec/data-model.md section 2. A list never shows an area that is `inactive` or `archived`.
+Source: spec/data-model.md section 2. A list shows an `inactive` or `archived` area only when asked
+for that status.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aemos.storage.listing import ALL, Condition, Listed, Listing
+from aemos.storage.listing import listed as listing_of
 from aemos.storage.transaction import Row, Transaction, marks
 
-_HIDDEN = "status IS NULL OR status NOT IN ('inactive', 'archived')"
+_VISIBLE = "status IS NULL OR status NOT IN ('inactive', 'archived')"
 
 
 def find(tx: Transaction, area_id: int) -> Row | None:
@@ -18,17 +21,19 @@ def find(tx: Transaction, area_id: int) -> Row | None:
     return tx.one("SELECT * FROM Area WHERE id = %s", (area_id,))
 
 
-def listed(tx: Transaction, organization_ids: Sequence[int] | None) -> list[Row]:
-    """@param organization_ids: None = all. @return: the visible areas in order of id."""
-    if organization_ids is None:
-        return tx.all(f"SELECT * FROM Area WHERE {_HIDDEN} ORDER BY id")
-    if not organization_ids:
-        return []
-    return tx.all(
-        f"SELECT * FROM Area WHERE organizationId IN ({marks(organization_ids)})"
-        f" AND ({_HIDDEN}) ORDER BY id",
-        tuple(organization_ids),
-    )
+def listed(
+    tx: Transaction, organization_ids: Sequence[int] | None, listing: Listing = ALL
+) -> Listed:
+    """@param organization_ids: None = all.
+
+    @return: the visible areas, or those of one status, also a hidden one, if that is wanted.
+    """
+    condition = Condition()
+    if not listing.status:
+        condition.add(_VISIBLE)
+    if organization_ids is not None:
+        condition.one_of("organizationId", organization_ids)
+    return listing_of(tx, "Area", condition, listing, ("name", "uuid", "description"))
 
 
 def organizations(tx: Transaction, areas: Sequence[Row]) -> dict[int, Row]:

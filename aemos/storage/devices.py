@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from aemos.storage.listing import ALL, Condition, Listed, Listing
+from aemos.storage.listing import listed as listing_of
 from aemos.storage.transaction import Row, Transaction
 
 
@@ -20,20 +22,20 @@ def find_by_uuid(tx: Transaction, uuid: str) -> Row | None:
     return tx.one("SELECT * FROM Device WHERE uuid = %s ORDER BY id LIMIT 1", (uuid,))
 
 
-def listed(tx: Transaction, organization_id: int, area_id: int | None = None) -> list[Row]:
+def listed(
+    tx: Transaction, organization_id: int, area_id: int | None = None, listing: Listing = ALL
+) -> Listed:
     """@return: the devices of an organization, or of one of its areas, whatever their status."""
     inside = (
-        "SELECT x.deviceId FROM AreaDevice x JOIN Area a ON a.id = x.areaId"
+        "id IN (SELECT x.deviceId FROM AreaDevice x JOIN Area a ON a.id = x.areaId"
         " WHERE a.organizationId = %s"
     )
+    condition = Condition()
     if area_id is None:
-        return tx.all(
-            f"SELECT * FROM Device WHERE id IN ({inside}) ORDER BY id", (organization_id,)
-        )
-    return tx.all(
-        f"SELECT * FROM Device WHERE id IN ({inside} AND a.id = %s) ORDER BY id",
-        (organization_id, area_id),
-    )
+        condition.add(f"{inside})", organization_id)
+    else:
+        condition.add(f"{inside} AND a.id = %s)", organization_id, area_id)
+    return listing_of(tx, "Device", condition, listing, ("name", "uuid", "description"))
 
 
 def sensor_owners(tx: Transaction, uuid: str) -> set[int | None]:

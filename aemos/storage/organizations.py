@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from aemos.storage.listing import ALL, Condition, Listed, Listing
+from aemos.storage.listing import listed as listing_of
 from aemos.storage.transaction import Row, Transaction, marks
 
 
@@ -18,43 +20,23 @@ def listed(
     ids: Collection[int] | None,
     *,
     hide: Collection[str] = (),
-    search: str | None = None,
-    status: str | None = None,
     parent_id: int | None = None,
     is_parent: bool | None = None,
-) -> list[Row]:
+    listing: Listing = ALL,
+) -> Listed:
     """@param ids: these only; None = all.
     @param hide: without those of these statuses.
-    @param search: text that the name or the e-mail contains, in any case.
-    @return: rows by ascending id.
     """
-    wheres, params = ["1 = 1"], list[Any]()
-
-    def where(condition: str, *values: Any) -> None:
-        wheres.append(condition)
-        params.extend(values)
-
+    condition = Condition()
     if ids is not None:
-        if not ids:
-            return []
-        where(f"id IN ({marks(ids)})", *ids)
+        condition.one_of("id", ids)
     if hide:
-        where(f"status NOT IN ({marks(hide)})", *hide)
-    if search:
-        pattern = "%" + search.lower().translate(_LITERAL) + "%"
-        where(
-            "(LOWER(name) LIKE %s ESCAPE '!' OR LOWER(email) LIKE %s ESCAPE '!')", pattern, pattern
-        )
-    if status:
-        where("status = %s", status)
+        condition.add(f"status NOT IN ({marks(hide)})", *hide)
     if parent_id is not None:
-        where("parentId = %s", parent_id)
+        condition.add("parentId = %s", parent_id)
     if is_parent is not None:
-        where("COALESCE(isParent, 0) = %s", is_parent)
-    return tx.all(f"SELECT * FROM Organization WHERE {' AND '.join(wheres)} ORDER BY id", params)
-
-
-_LITERAL = str.maketrans({mark: f"!{mark}" for mark in "!%_"})
+        condition.add("COALESCE(isParent, 0) = %s", is_parent)
+    return listing_of(tx, "Organization", condition, listing, ("name", "email"))
 
 
 def children(tx: Transaction, parent_ids: Collection[int]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Questions to the history of readings: ranges, latest values, sums over time slots.
+"""Questions to the history of readings: ranges, latest values, sums over a stretch of time.
 
 All of them walk the index on (telemetryDataId, recievedAt), whose entries end with the id in both
 dialects, so a page or a latest value costs the same however long the history is. A reading without
@@ -7,7 +7,7 @@ a time (an adopted database may hold some) is in no range.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -76,9 +76,10 @@ def _within(variable_id: int, within: Range) -> tuple[str, list[Any]]:
 def extent(tx: Transaction, variable_id: int) -> tuple[Instant, Instant] | None:
     """@return: the times of the oldest and newest reading of a variable."""
     row = tx.one(
-        "SELECT MIN(recievedAt) AS oldest, MAX(recievedAt) AS newest FROM DataStream"
-        " WHERE telemetryDataId = %s",
-        (variable_id,),
+        # Two questions: SQLite finds one end of an index at once, but not both.
+        "SELECT (SELECT MIN(recievedAt) FROM DataStream WHERE telemetryDataId = %s) AS oldest,"
+        " (SELECT MAX(recievedAt) FROM DataStream WHERE telemetryDataId = %s) AS newest",
+        (variable_id, variable_id),
     )
     if row is None or row["oldest"] is None:
         return None
@@ -143,7 +144,7 @@ def areas_of_device(tx: Transaction, device_id: int) -> list[Row] | None:
 
 @attrs.define
 class Summary:
-    """What readings of one time slot come to; `numbers` of them (of `count`) are numbers.
+    """What some readings come to; `numbers` of them (of `count`) are numbers.
 
     `first` and `last` are the texts of the oldest and newest, None = not looked up yet.
     """
@@ -159,7 +160,7 @@ class Summary:
     last: str | None = None
 
     def add(self, other: Summary) -> None:
-        """Take the readings of another slot in as well."""
+        """Take other readings in as well."""
         self.count += other.count
         self.numbers += other.numbers
         self.total = _joined(sum, self.total, other.total)
@@ -176,52 +177,54 @@ def _joined(function: Any, one: float | None, other: float | None) -> float | No
     return float(function(given)) if given else None
 
 
-def summaries(
-    tx: Transaction,
-    variable_id: int,
-    start: Instant,
-    end: Instant,
-    base: Instant,
-    width: int,
-    *,
-    numeric: bool,
-) -> list[tuple[int, Summary]]:
-    """Sum up the readings of a range by slots of one width.
+_FIGURES = {
+    "total": "COUNT({0}) AS numbers, SUM({0}) AS total",
+    "low": "MIN({0}) AS low",
+    "high": "MAX({0}) AS high",
+}
 
-    @param base: where slot 0 begins, not after `start`. @param width: milliseconds.
-    @param numeric: whether values are to be read as numbers, which takes most of the time.
-    @return: (slot, what is in it) for each slot that holds a reading, in order.
+
+def summary(
+    tx: Transaction, variable_id: int, start: Instant, end: Instant, figures: Collection[str]
+) -> Summary | None:
+    """Sum up the readings from `start` (inclusive) to `end` (exclusive).
+
+    One statement for each slot, not one with GROUP BY for all: the database would sort every
+    reading by its slot, which takes several times as long as all the rest.
+
+    @param figures: of `total low high`: what is wanted of the numbers. Reading values as numbers
+        takes time as well.
+    @return: None = there are none.
     """
-    slot = expressions.slot(tx.dialect, "recievedAt", base, width)
-    figures = ""
-    if numeric:
-        number = expressions.number(tx.dialect, "value")
-        figures = (
-            f", COUNT({number}) AS numbers, SUM({number}) AS total,"
-            f" MIN({number}) AS low, MAX({number}) AS high"
-        )
-    rows = tx.all(
-        f"SELECT {slot} AS slot, COUNT(*) AS readings, MIN(recievedAt) AS oldest,"
-        f" MAX(recievedAt) AS newest{figures} FROM DataStream"
-        " WHERE telemetryDataId = %s AND recievedAt >= %s AND recievedAt < %s"
-        " GROUP BY slot ORDER BY slot",
+    number = expressions.number(tx.dialect, "value")
+    columns = "".join(f", {_FIGURES[figure].format(number)}" for figure in sorted(figures))
+    row = tx.one(
+        "SELECT COUNT(*) AS readings, MIN(recievedAt) AS oldest, MAX(recievedAt) AS newest"
+        f"{columns} FROM DataStream"
+        " WHERE telemetryDataId = %s AND recievedAt >= %s AND recievedAt < %s",
         (variable_id, start, end),
     )
-    return [
-        (
-            row["slot"],
-            Summary(
-                row["readings"],
-                row.get("numbers", 0),
-                row.get("total"),
-                row.get("low"),
-                row.get("high"),
-                Instant(row["oldest"]),
-                Instant(row["newest"]),
-            ),
-        )
-        for row in rows
-    ]
+    if row is None or not row["readings"]:
+        return None
+    return Summary(
+        row["readings"],
+        row.get("numbers", 0),
+        row.get("total"),
+        row.get("low"),
+        row.get("high"),
+        Instant(row["oldest"]),
+        Instant(row["newest"]),
+    )
+
+
+def next_time(tx: Transaction, variable_id: int, start: Instant) -> Instant | None:
+    """@return: the time of the first reading that is not before `start`."""
+    found = tx.value(
+        "SELECT MIN(recievedAt) AS recievedAt FROM DataStream"
+        " WHERE telemetryDataId = %s AND recievedAt >= %s",
+        (variable_id, start),
+    )
+    return None if found is None else Instant(found)
 
 
 def values_at(

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aemos.storage.listing import ALL, Condition, Listed, Listing
+from aemos.storage.listing import listed as listing_of
 from aemos.storage.places import SENSORS
 from aemos.storage.transaction import Row, Transaction
 
@@ -21,19 +23,20 @@ def find_by_uuid(tx: Transaction, uuid: str) -> Row | None:
     return tx.one("SELECT * FROM Sensor WHERE uuid = %s ORDER BY id LIMIT 1", (uuid,))
 
 
-def listed(tx: Transaction, organization_id: int, area_id: int | None = None) -> list[Row]:
+def listed(
+    tx: Transaction, organization_id: int, area_id: int | None = None, listing: Listing = ALL
+) -> Listed:
     """@return: the sensors of an organization, or of one of its areas, whatever their status."""
-    inside = "SELECT x.sensorId FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
-    if area_id is None:
-        return tx.all(
-            f"SELECT * FROM Sensor WHERE id IN ({inside} WHERE a.organizationId = %s) ORDER BY id",
-            (organization_id,),
-        )
-    return tx.all(
-        f"SELECT * FROM Sensor WHERE id IN ({inside} WHERE a.organizationId = %s AND a.id = %s)"
-        " ORDER BY id",
-        (organization_id, area_id),
+    inside = (
+        "id IN (SELECT x.sensorId FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
+        " WHERE a.organizationId = %s"
     )
+    condition = Condition()
+    if area_id is None:
+        condition.add(f"{inside})", organization_id)
+    else:
+        condition.add(f"{inside} AND a.id = %s)", organization_id, area_id)
+    return listing_of(tx, "Sensor", condition, listing, ("name", "uuid", "description"))
 
 
 def owner(tx: Transaction, sensor_id: int) -> int | None:

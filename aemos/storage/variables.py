@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aemos.storage.listing import ALL, Condition, Listed, Listing
+from aemos.storage.listing import listed as listing_of
 from aemos.storage.transaction import Row, Transaction, marks
+
+_SEARCHED = ("variableName", "datatype")
 
 
 def find(tx: Transaction, variable_id: int) -> Row | None:
@@ -24,21 +28,30 @@ def find_by_name(tx: Transaction, sensor_id: int, name: str) -> Row | None:
 
 
 def of_sensor(tx: Transaction, sensor_id: int) -> list[Row]:
+    """@return: all variables of a sensor, by id."""
     return tx.all("SELECT * FROM TelemetryData WHERE sensorId = %s ORDER BY id", (sensor_id,))
 
 
-def listed(tx: Transaction, organization_ids: Sequence[int] | None) -> list[Row]:
+def listed_of_sensor(tx: Transaction, sensor_id: int, listing: Listing) -> Listed:
+    condition = Condition()
+    condition.add("sensorId = %s", sensor_id)
+    return listing_of(tx, "TelemetryData", condition, listing, _SEARCHED)
+
+
+def listed(
+    tx: Transaction, organization_ids: Sequence[int] | None, listing: Listing = ALL
+) -> Listed:
     """@param organization_ids: None = all, also those of sensors without an organization."""
-    if organization_ids is None:
-        return tx.all("SELECT * FROM TelemetryData ORDER BY id")
-    if not organization_ids:
-        return []
-    return tx.all(
-        "SELECT * FROM TelemetryData WHERE sensorId IN (SELECT x.sensorId FROM AreaSensor x"
-        f" JOIN Area a ON a.id = x.areaId WHERE a.organizationId IN ({marks(organization_ids)}))"
-        " ORDER BY id",
-        tuple(organization_ids),
-    )
+    condition = Condition()
+    if organization_ids is not None:
+        places = Condition()
+        places.one_of("a.organizationId", organization_ids)
+        condition.add(
+            "sensorId IN (SELECT x.sensorId FROM AreaSensor x JOIN Area a ON a.id = x.areaId"
+            f" WHERE {places.sql})",
+            *places.params,
+        )
+    return listing_of(tx, "TelemetryData", condition, listing, _SEARCHED)
 
 
 def sensors_of(tx: Transaction, variables: Sequence[Row]) -> dict[int, Row]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from aemos.http.render import Answer, success
+from aemos.http.lists import ListQuery
+from aemos.http.render import Answer, listed, success
 from aemos.http.routing import Call, route
 from aemos.http.schemas import (
     UNSET,
@@ -20,6 +21,20 @@ from aemos.services.areas import Areas
 
 Status = Literal["active", "inactive", "under_review", "archived"]
 StatusOrBlank = Literal["", "active", "inactive", "under_review", "archived"]
+
+
+class AreaList(ListQuery):
+    """Which areas a list shows."""
+
+    sortable: ClassVar[tuple[str, ...]] = ("id", "name", "status", "organizationId")
+
+    status: StatusOrBlank = ""
+
+
+class AreaListOf(AreaList, forbid_unknown_fields=True, kw_only=True):
+    """`?organizationId=`, required, and which areas."""
+
+    organizationId: Id
 
 
 class NewArea(Body):
@@ -55,13 +70,12 @@ class AreaRoutes:
         self._areas = areas
 
     @route("GET", "", permission="area.view", data={"areas": ["Area"]})
-    async def list_all(self, call: Call, query: OfOrganization) -> Answer:
+    async def list_all(self, call: Call, query: AreaListOf) -> Answer:
         """List the visible areas of all organizations that the caller may see.
 
         Compat: `organizationId` is demanded, its value does not narrow the list.
         """
-        rows = await self._areas.listed(call.principal)
-        return success(results=len(rows), data={"areas": rows})
+        return listed("areas", await self._areas.listed(call.principal, query.listing()))
 
     @route("POST", "", permission="area.create", status=201, data={"area": "Area"})
     async def create(self, call: Call, body: NewArea) -> Answer:
@@ -71,10 +85,12 @@ class AreaRoutes:
     @route(
         "GET", "/organization/<organization_id>", permission="area.view", data={"areas": ["Area"]}
     )
-    async def list_of_organization(self, call: Call, organization_id: int) -> Answer:
+    async def list_of_organization(
+        self, call: Call, organization_id: int, query: AreaList
+    ) -> Answer:
         """List the visible areas of one organization."""
-        rows = await self._areas.of_organization(call.principal, organization_id)
-        return success(results=len(rows), data={"areas": rows})
+        found = await self._areas.of_organization(call.principal, organization_id, query.listing())
+        return listed("areas", found)
 
     @route("GET", "/<area_id>", permission="area.view", data={"area": "Area"})
     async def get(self, call: Call, area_id: int, query: OfOrganization) -> Answer:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from aemos.errors import BadRequest
-from aemos.http.render import Answer, Shape, success
+from aemos.http.lists import ListQuery
+from aemos.http.render import Answer, Shape, listed, success
 from aemos.http.routing import Auth, Call, route
 from aemos.http.schemas import (
     UNSET,
@@ -17,7 +18,6 @@ from aemos.http.schemas import (
     Id,
     Name,
     OfOrganization,
-    Query,
     Short,
     UnsetType,
     given,
@@ -36,10 +36,21 @@ StateValue = Annotated[str, Meta(min_length=1, max_length=100)]
 _DROPPED = ("controlType", "minValue", "maxValue")  # Compat: accepted, and stored nowhere
 
 
-class InOrganization(Query):
-    """`?organizationId=&areaId=`."""
+class InOrganization(ListQuery, forbid_unknown_fields=True, kw_only=True):
+    """`?organizationId=&areaId=`, and which of them."""
+
+    sortable: ClassVar[tuple[str, ...]] = (
+        "id",
+        "name",
+        "status",
+        "deviceType",
+        "lastHeartbeat",
+        "createdAt",
+        "updatedAt",
+    )
 
     organizationId: Id
+    status: Status | Literal[""] = ""
     areaId: Id | None = None
 
 
@@ -119,8 +130,10 @@ class DeviceRoutes:
     @route("GET", "", permission="device.view", data={"devices": ["Device"]})
     async def list_all(self, call: Call, query: InOrganization) -> Answer:
         """List the devices of an organization, or of one of its areas, with their states."""
-        rows = await self._devices.listed(call.principal, query.organizationId, query.areaId)
-        return success(results=len(rows), data={"devices": rows})
+        found = await self._devices.listed(
+            call.principal, query.organizationId, query.areaId, query.listing()
+        )
+        return listed("devices", found)
 
     @route("POST", "", permission="device.create", status=201, data={"device": "Device"})
     async def create(self, call: Call, body: NewDevice) -> Answer:

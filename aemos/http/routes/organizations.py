@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from aemos.http.render import Answer, success
+from aemos.http.lists import ListQuery
+from aemos.http.render import Answer, listed, success
 from aemos.http.routing import API, Call, route
 from aemos.http.schemas import (
     UNSET,
     BlankOrEmail,
     Body,
-    FreeQuery,
     Id,
     Name,
     OfOrganization,
@@ -23,10 +23,11 @@ from aemos.services.organizations import Organizations, Wanted
 Status = Literal["active", "inactive", "pending", "suspended", "archived"]
 
 
-class Filter(FreeQuery):
+class Filter(ListQuery):
     """Query of `GET /organizations`; other keys are ignored, and so is empty text."""
 
-    search: str = ""
+    sortable: ClassVar[tuple[str, ...]] = ("id", "name", "status", "createdAt", "updatedAt")
+
     status: Status | Literal[""] = ""
     parentId: Id | Literal[""] | None = None
     isParent: Literal["true", "false", ""] = ""
@@ -34,10 +35,9 @@ class Filter(FreeQuery):
     def wanted(self) -> Wanted:
         """@return: as the service takes it."""
         return Wanted(
-            search=self.search or None,
-            status=self.status or None,
             parent_id=None if self.parentId == "" else self.parentId,
             is_parent=self.isParent == "true" if self.isParent else None,
+            listing=self.listing(),
         )
 
 
@@ -83,8 +83,8 @@ class OrganizationRoutes:
     @route("GET", "", permission="organization.view", data={"organizations": ["Organization"]})
     async def list_all(self, call: Call, query: Filter) -> Answer:
         """List the caller's organizations, for a System Admin all."""
-        rows = await self._organizations.listed(call.principal, query.wanted())
-        return success(results=len(rows), data={"organizations": rows})
+        found = await self._organizations.listed(call.principal, query.wanted())
+        return listed("organizations", found)
 
     @route(
         "POST",

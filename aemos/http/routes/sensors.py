@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from aemos.http.render import Answer, success
+from aemos.http.lists import ListQuery
+from aemos.http.render import Answer, listed, success
 from aemos.http.routing import Auth, Call, route
 from aemos.http.schemas import (
     UNSET,
@@ -13,7 +14,6 @@ from aemos.http.schemas import (
     FreeQuery,
     Id,
     Name,
-    Query,
     UnsetType,
     given,
 )
@@ -22,8 +22,16 @@ from aemos.services.sensors import Sensors
 Status = Literal["active", "inactive", "pending", "calibrating", "error", "disconnected", "retired"]
 
 
-class OfOrganizationAndArea(Query):
-    """`?organizationId=&areaId=`."""
+class SensorList(ListQuery):
+    """Which sensors of an organization a list shows."""
+
+    sortable: ClassVar[tuple[str, ...]] = ("id", "name", "status", "createdAt", "updatedAt")
+
+    status: Status | Literal[""] = ""
+
+
+class OfOrganizationAndArea(SensorList, forbid_unknown_fields=True):
+    """`?organizationId=&areaId=`, and which of them."""
 
     organizationId: Id | None = None
     areaId: Id | None = None
@@ -71,8 +79,10 @@ class SensorRoutes:
     @route("GET", "", permission="sensor.view", data={"sensors": ["Sensor"]})
     async def list_all(self, call: Call, query: OfOrganizationAndArea) -> Answer:
         """List the sensors of an organization, or of one of its areas."""
-        rows = await self._sensors.listed(call.principal, query.organizationId, query.areaId)
-        return success(results=len(rows), data={"sensors": rows})
+        found = await self._sensors.listed(
+            call.principal, query.organizationId, query.areaId, query.listing()
+        )
+        return listed("sensors", found)
 
     @route("POST", "", permission="sensor.create", status=201, data={"sensor": "Sensor"})
     async def create(self, call: Call, body: NewSensor) -> Answer:
@@ -85,10 +95,12 @@ class SensorRoutes:
         permission="sensor.view",
         data={"sensors": ["Sensor"]},
     )
-    async def list_of_organization(self, call: Call, organization_id: int) -> Answer:
+    async def list_of_organization(
+        self, call: Call, organization_id: int, query: SensorList
+    ) -> Answer:
         """List the sensors of an organization."""
-        rows = await self._sensors.listed(call.principal, organization_id)
-        return success(results=len(rows), data={"sensors": rows})
+        found = await self._sensors.listed(call.principal, organization_id, listing=query.listing())
+        return listed("sensors", found)
 
     @route("GET", "/<sensor_id>", permission="sensor.view", data={"sensor": "Sensor"})
     async def get(self, call: Call, sensor_id: int, query: MaybeOfOrganization) -> Answer:

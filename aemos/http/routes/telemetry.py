@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from aemos.http.render import Answer, success
+from aemos.http.lists import ListQuery
+from aemos.http.render import Answer, listed, success
 from aemos.http.routing import Call, route
 from aemos.http.schemas import UNSET, Body, Id, Name, UnsetType, given
 from aemos.services.variables import Variables
+
+
+class VariableList(ListQuery):
+    """Which variables a list shows."""
+
+    sortable: ClassVar[tuple[str, ...]] = ("id", "variableName", "datatype", "sensorId")
 
 
 class NewVariable(Body):
@@ -35,10 +42,10 @@ class TelemetryRoutes:
         self._variables = variables
 
     @route("GET", "", data={"telemetryData": ["TelemetryData"]})
-    async def list_all(self, call: Call) -> Answer:
+    async def list_all(self, call: Call, query: VariableList) -> Answer:
         """List the variables of the caller's organizations."""
-        rows = await self._variables.listed(call.principal)
-        return success(results=len(rows), data={"telemetryData": rows})
+        found = await self._variables.listed(call.principal, query.listing())
+        return listed("telemetryData", found)
 
     @route("POST", "", status=201, data={"telemetryData": "TelemetryData"})
     async def create(self, call: Call, body: NewVariable) -> Answer:
@@ -47,10 +54,10 @@ class TelemetryRoutes:
         return success(data={"telemetryData": row})
 
     @route("GET", "/sensor/<sensor_id>", data={"telemetryData": ["TelemetryData"]})
-    async def list_of_sensor(self, call: Call, sensor_id: int) -> Answer:
+    async def list_of_sensor(self, call: Call, sensor_id: int, query: VariableList) -> Answer:
         """List the variables of one sensor."""
-        rows = await self._variables.of_sensor(call.principal, sensor_id)
-        return success(results=len(rows), data={"telemetryData": rows})
+        found = await self._variables.of_sensor(call.principal, sensor_id, query.listing())
+        return listed("telemetryData", found)
 
     @route("GET", "/<variable_id>", data={"telemetryData": "TelemetryData"})
     async def get(self, call: Call, variable_id: int) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from aemos.model import Instant
 from aemos.storage.dialects.base import Dialect
 
 # No backslash: MySQL would read it as an escape of the text before it gets to the pattern. The
@@ -20,14 +19,3 @@ def number(dialect: Dialect, column: str) -> str:
         f"CASE WHEN {column} = CAST({column} AS NUMERIC)"
         f" AND CAST({column} AS REAL) BETWEEN -1e100 AND 1e100 THEN CAST({column} AS REAL) END"
     )
-
-
-def slot(dialect: Dialect, column: str, base: Instant, width: int) -> str:
-    """How many whole widths a time column lies after `base`; for times that are not before it.
-
-    @param width: milliseconds.
-    """
-    if dialect.name == "mysql":
-        begin = base.datetime().strftime("%Y-%m-%d %H:%M:%S.%f")
-        return f"TIMESTAMPDIFF(MICROSECOND, '{begin}', {column}) DIV {width * 1000:d}"
-    return f"({column} - {base:d}) / {width:d}"

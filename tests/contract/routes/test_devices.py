@@ -73,7 +73,7 @@ async def test_a_list_can_be_narrowed_to_an_area_of_the_organization(farm: Farm)
 
 REACHED = [
     ("GET", "/devices", "north-viewer", 400),
-    ("GET", "/devices?organizationId=1&status=active", "north-viewer", 400),
+    ("GET", "/devices?organizationId=1&state=active", "north-viewer", 400),
     ("GET", "/devices?organizationId=2", "north-admin", 403),
     ("GET", "/devices?organizationId=2", "root", 200),
     ("GET", "/devices/1", "north-viewer", 400),

@@ -48,7 +48,7 @@ async def test_a_list_can_be_narrowed_to_an_area_of_the_organization(farm: Farm)
         ("/sensors?organizationId=2", "north-admin", 403),
         ("/sensors", "north-admin", 403),
         ("/sensors?organizationId=1", "member", 403),
-        ("/sensors?organizationId=1&status=active", "north-viewer", 400),
+        ("/sensors?organizationId=1&state=active", "north-viewer", 400),
         ("/sensors/organization/2", "north-admin", 403),
         ("/sensors?organizationId=2", "root", 200),
     ],

@@ -1,0 +1,39 @@
+"""How a query says what of a list is wanted: one set of keys for every list."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from aemos.errors import BadRequest
+from aemos.http.schemas import FreeQuery
+from aemos.storage.listing import MAX_ROWS, Listing
+
+
+class ListQuery(FreeQuery):
+    """`?limit=&offset=&sort=name|-name&search=`; a subclass adds `status` and says what sorts."""
+
+    sortable: ClassVar[tuple[str, ...]] = ("id",)
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_ROWS)] | None = None
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    sort: str = ""
+    search: Annotated[str, Meta(max_length=256)] = ""
+
+    def listing(self) -> Listing:
+        """@raise BadRequest: `sort` names a column that does not sort this list."""
+        column = self.sort.removeprefix("-") or "id"
+        if column not in self.sortable:
+            raise BadRequest(
+                f'Invalid query parameters: "sort" must be one of [{", ".join(self.sortable)}],'
+                " with - in front for descending order"
+            )
+        return Listing(
+            limit=self.limit,
+            offset=self.offset,
+            sort=column,
+            descending=self.sort.startswith("-"),
+            search=self.search,
+            status=getattr(self, "status", ""),
+        )
