@@ -27,6 +27,9 @@ from aemos.config.schema import Log
 from aemos.model import Instant
 
 MASK = "***"
+LONGEST = 10_000
+"""Characters of one text in the log: nobody fills the disk by calling himself something long."""
+_MARGIN = 1000  # what a cut may have cut in two is not shown
 
 _LEVELS = {
     "debug": LogLevel.debug,
@@ -37,21 +40,23 @@ _LEVELS = {
 _RANK = {level: rank for rank, level in enumerate(LogLevel.iterconstants())}
 
 _SECRET_NAME = re.compile(r"(?i)token|password|passwd|authorization|secret|cookie")
+# Clients choose much of what is logged, so no pattern may take more than linear time: each begins
+# with something literal, and what could be scanned again from every beginning is bounded.
 _SECRETS = (
     # "token": "...", password=..., Authorization: Bearer ...
     (
         re.compile(
-            r"""(?ix) ( [\w-]* (?: token|password|passwd|authorization|secret|cookie )
-                \\* ["']? \s* [:=] \s* )
-            (?: (?:bearer|basic)\s+\S+ | \\* "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*'
-            | [^\s,;&})\]]+ )"""
+            r"""(?ix) ( (?: token|password|passwd|authorization|secret|cookie )
+                \\{0,8} ["']? \s{0,8} [:=] \s{0,8} )
+            (?: (?:bearer|basic)\s{1,8}\S+ | \\{0,8} "(?:[^"\\]|\\.){0,500}"
+            | '(?:[^'\\]|\\.){0,500}' | [^\s,;&})\]]+ )"""
         ),
         r"\1" + MASK,
     ),
-    (re.compile(r"(?i)\b(bearer|basic) +[^\s,;'\"]+"), r"\1 " + MASK),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),  # a JSON web token
+    (re.compile(r"(?i)\b(bearer|basic) {1,8}[^\s,;'\"]+"), r"\1 " + MASK),
+    (re.compile(r"(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),  # a JSON web token
     (re.compile(r"\b[0-9a-f]{64}\b"), MASK),  # a device token
-    (re.compile(r"(\w://[^\s:/@]*:)\S+@"), r"\1" + MASK + "@"),  # a URL with a password
+    (re.compile(r"(\w://[^\s:/@]{0,200}:)\S{1,200}@"), r"\1" + MASK + "@"),  # a URL with a password
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -67,11 +72,17 @@ class Out(Protocol):
 
 
 def redact(text: str) -> str:
-    """@return: printable `text`, with what looks like a token, password or credential as ***."""
+    """@return: printable `text`, with what looks like a token, password or credential as ***.
+
+    More than `LONGEST` characters are cut.
+    """
+    length = len(text)
+    if length > LONGEST:
+        text = text[: LONGEST + _MARGIN]
     text = text.encode("utf-8", "backslashreplace").decode()
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    return text
+    return f"{text[:-_MARGIN]}... ({length} characters)" if length > LONGEST else text
 
 
 @implementer(ILogObserver)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 
 import pytest
@@ -203,3 +204,21 @@ def test_under_twist_the_observer_takes_the_place_of_its_factory() -> None:
     event: LogEvent = {"log_format": "hello", "log_time": 0.0, "log_namespace": "x"}
     observer(event)
     assert out.getvalue() == "1970-01-01T00:00:00.000Z info  [x] hello\n"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["x", "token", "token=", 'token=\\",', "token='", "-eyJ", "eyJa.", "bearer ", "a://b:", "\\"],
+)
+def test_whatever_a_client_calls_itself_is_looked_through_at_once(piece: str) -> None:
+    began = time.perf_counter()
+    lines_of(lambda log: log.info("{id} came", id=(piece * 65535)[:65535]), "json")
+    assert time.perf_counter() - began < 2  # minutes, if a pattern were tried from each letter
+
+
+def test_long_text_is_cut_and_a_secret_at_the_cut_does_not_show() -> None:
+    name = "-" * (logs.LONGEST - 10) + " " + DEVICE_TOKEN + "!" * 2000
+    (line,) = lines_of(lambda log: log.info("{name}", name=name))
+    assert line.endswith(f"... ({len(name)} characters)")
+    assert len(line) < logs.LONGEST + 100
+    assert DEVICE_TOKEN[:8] not in line

@@ -1,0 +1,41 @@
+"""The list of normative statements is complete, each has its tests, and the table says so."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+
+import pytest
+
+from tests.integration.server import ROOT
+
+
+@pytest.fixture(scope="module")
+def conformance() -> ModuleType:
+    """The script docs/conformance.py."""
+    spec = importlib.util.spec_from_file_location("conformance", ROOT / "docs" / "conformance.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_statement_of_the_standard_is_listed_once(conformance: ModuleType) -> None:
+    ids = [statement.id for statement in conformance.statements()]
+    assert len(ids) == len(set(ids)) == 141  # of its appendix B
+
+
+def test_every_statement_that_concerns_a_server_has_a_test(conformance: ModuleType) -> None:
+    tested = conformance.tests()
+    needed = {statement.id for statement in conformance.statements() if statement.needs_test}
+    assert needed - set(tested) == set()
+
+
+def test_no_test_names_a_statement_that_does_not_exist(conformance: ModuleType) -> None:
+    assert set(conformance.tests()) - {each.id for each in conformance.statements()} == set()
+
+
+def test_the_table_is_up_to_date(conformance: ModuleType) -> None:
+    table = conformance.render(conformance.statements(), conformance.tests())
+    assert conformance.TABLE.read_text("utf-8") == table, "run `python docs/conformance.py`"
