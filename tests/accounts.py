@@ -17,8 +17,11 @@ from aemos.http.auth import Authenticator
 from aemos.http.endpoint import Api
 from aemos.http.routes.auth import AuthRoutes
 from aemos.http.routes.health import HealthRoutes, TestRoutes
+from aemos.http.routes.insomnia import InsomniaRoutes
+from aemos.http.routes.metrics import MetricsRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
+from aemos.http.routes.reports import ReportRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.rule_chains import RuleChainRoutes
 from aemos.http.routes.user_roles import UserRoleRoutes
@@ -31,8 +34,10 @@ from aemos.services.events import DeviceStateChanged, Events, UserChanged
 from aemos.services.memberships import Memberships
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
+from aemos.services.reports import Reports
 from aemos.services.roles import Roles
 from aemos.services.rules.chains import RuleChains
+from aemos.services.rules.queue import RuleQueue
 from aemos.services.rules.runs import RuleRuns
 from aemos.services.state_changes import StateChanges
 from aemos.services.web_tokens import WebTokens
@@ -191,15 +196,16 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
     health.add("database", database.ping)
     observed: list[tuple[str, str, int, float]] = []
     accounts: Accounts
+    changes, queue = StateChanges(database, events), RuleQueue(clock)
     roles, memberships = Roles(database, events), Memberships(database, events)
     groups: list[Group] = [
         AuthRoutes(authentication),
         RoleRoutes(roles),
         PermissionRoutes(roles, memberships),
         UserRoleRoutes(memberships),
-        RuleChainRoutes(
-            RuleChains(database), RuleRuns(database, StateChanges(database, events), clock)
-        ),
+        RuleChainRoutes(RuleChains(database), RuleRuns(database, changes, queue, clock)),
+        MetricsRoutes(lambda: b"", queue),
+        ReportRoutes(Reports(database)),
         OrganizationRoutes(Organizations(database)),
         HealthRoutes(
             health,
@@ -209,6 +215,7 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
         ),
         TestRoutes(),
     ]
+    groups.append(InsomniaRoutes(groups, clock))
     site = build_site(
         Api(groups, authenticator),
         settings,

@@ -20,6 +20,7 @@ from aemos.services.rules import values
 from aemos.services.rules.chains import chain_for
 from aemos.services.rules.conditions import leaves
 from aemos.services.rules.execution import Command, Run, run
+from aemos.services.rules.queue import RuleQueue
 from aemos.services.rules.snapshot import Snapshot, uuid_in
 from aemos.services.state_changes import StateChanges
 from aemos.storage import devices, rules, sensors
@@ -39,6 +40,7 @@ class RuleRuns:
 
     _database: Database
     _changes: StateChanges
+    _queue: RuleQueue
     _clock: IReactorTime
 
     _log = Logger()
@@ -71,6 +73,10 @@ class RuleRuns:
 
         @return: `totalRuleChains` and `results`. @raise: as `chains.chain_for`.
         """
+        with self._queue.running():
+            return await self._trigger(by, chain_id, stated)
+
+    async def _trigger(self, by: Principal, chain_id: int, stated: int | None) -> dict[str, Any]:
         now = Instant.of(self._clock.seconds())
 
         def execute(tx: Transaction) -> tuple[Row, Run | None]:

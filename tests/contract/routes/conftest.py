@@ -17,6 +17,9 @@ from tests.farm import Farm, open_farm
 
 # In an order that foreign keys allow.
 _TABLES = (
+    "Ticket",
+    "Notification",
+    "PaymentCard",
     "RuleChainNode",
     "RuleChain",
     "ledger",
