@@ -122,5 +122,30 @@ def organization_of_device(tx: Transaction, device_id: int) -> int | None:
     return None if found is None else int(found)
 
 
+def owned(column: str, organizations: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """@return: a condition with its parameters: `column` is the uuid of a sensor or device of one
+    of these organizations.
+    """
+    if not organizations:
+        return "1 = 0", ()
+    places = ", ".join(["%s"] * len(organizations))
+    sensors = f"SELECT s.uuid FROM Sensor s WHERE {_SENSOR_ORGANIZATION} IN ({places})"
+    devices = f"SELECT d.uuid FROM Device d WHERE {_DEVICE_ORGANIZATION} IN ({places})"
+    return f"{column} IN ({sensors}) OR {column} IN ({devices})", (*organizations, *organizations)
+
+
+def uuids_of(tx: Transaction, organizations: Sequence[int]) -> set[str]:
+    """@return: the uuids of all sensors and devices of these organizations."""
+    if not organizations:
+        return set()
+    places = ", ".join(["%s"] * len(organizations))
+    rows = tx.all(
+        f"SELECT s.uuid FROM Sensor s WHERE {_SENSOR_ORGANIZATION} IN ({places})"
+        f" UNION SELECT d.uuid FROM Device d WHERE {_DEVICE_ORGANIZATION} IN ({places})",
+        (*organizations, *organizations),
+    )
+    return {row["uuid"] for row in rows}
+
+
 def _exact(rows: Sequence[dict[str, Any]], uuid: str) -> dict[str, Any] | None:
     return next((row for row in rows if row["uuid"] == uuid), None)

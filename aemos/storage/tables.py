@@ -21,6 +21,7 @@ class Kind(enum.Enum):
 
     ID = "id"  # int: this row's or another's
     INT = "int"
+    NUMBER = "number"  # float
     TEXT = "text"
     BOOL = "bool"  # bool, stored as 0 or 1
     INSTANT = "instant"  # Instant, stored as DATETIME or as milliseconds
@@ -233,8 +234,27 @@ _ALL = (
         "id:id device_uuid:text at:instant code:text reason:text topic:text payload:text",
     ),
     _table(
+        "retention_policy",
+        "id:id organization_id:id telemetry_id:id raw_days:int hourly_days:int daily_days:int "
+        "created_at:instant updated_at:instant",
+    ),
+    _table(
+        "reading_rollup",
+        "telemetry_id:id hours:int start_at:instant readings:int numbers:int total:number "
+        "low:number high:number first_at:instant first_value:text last_at:instant "
+        "last_value:text",
+    ),
+    _table(
         "writer_mark",
         "node:text batch:int at:instant",
+    ),
+    _table(
+        "mqtt_client",
+        "id:id digest:blob kind:text name:text client_id:text peer:text transport:text "
+        "protocol_level:int clean_session:bool keep_alive:int connected_at:instant "
+        "disconnected_at:instant disconnect_reason:text subscriptions:int in_flight:int "
+        "queued:int messages_received:int messages_sent:int bytes_received:int bytes_sent:int "
+        "dropped:int",
     ),
     _table(
         "mqtt_session",

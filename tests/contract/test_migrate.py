@@ -32,9 +32,10 @@ def run(database: Database, migrations: list[Migration]) -> list[str]:
 
 
 async def test_a_second_start_changes_nothing(database_url: str) -> None:
-    for expected in (["0001_initial"], []):
+    for start in (1, 2):
         database = open_database(reactor, settings_for(database_url))
-        assert await database.start() == expected
+        names = [migration.name for migration in available(database.dialect)]
+        assert await database.start() == (names if start == 1 else [])
         await database.stop()
 
 
@@ -143,7 +144,7 @@ async def test_a_migration_that_fails_is_not_remembered(database: Database) -> N
 async def test_two_servers_that_start_at_once_share_the_work(database_url: str) -> None:
     both = [open_database(reactor, settings_for(database_url)) for _ in range(2)]
     applied = await gatherResults([ensureDeferred(database.start()) for database in both])
-    assert sorted(applied) == [[], ["0001_initial"]]
+    assert sorted(applied) == [[], [known.name for known in available(both[0].dialect)]]
     assert await both[0].read(lambda tx: tx.value("SELECT COUNT(*) FROM Permission")) == 23
     for database in both:
         await database.stop()
