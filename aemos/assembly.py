@@ -24,6 +24,7 @@ from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
 from aemos.http.routes.reports import ReportRoutes
+from aemos.http.routes.retention import RetentionRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.rule_chains import RuleChainRoutes
 from aemos.http.routes.sensors import SensorRoutes
@@ -58,6 +59,7 @@ from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
 from aemos.services.queries import Queries
 from aemos.services.reports import Reports
+from aemos.services.retention import Policies
 from aemos.services.roles import Roles
 from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.queue import CRITICAL, WARNING, RuleQueue
@@ -202,10 +204,13 @@ class Doors:
             DeviceRoutes(Devices(database, events), changes, tokens),
             DeviceStateRoutes(DeviceStates(database)),
             DeviceStateInstanceRoutes(changes),
-            RuleChainRoutes(RuleChains(database), RuleRuns(database, changes, self.rule_queue, clock)),
+            RuleChainRoutes(
+                RuleChains(database), RuleRuns(database, changes, self.rule_queue, clock)
+            ),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),
+            RetentionRoutes(Policies(database)),
             ReportRoutes(Reports(database)),
         ]
         return [*groups, InsomniaRoutes(groups, clock)]
