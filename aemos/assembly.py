@@ -144,6 +144,7 @@ class Doors:
             settings=settings.mqtt,
             reactor=reactor,
             writer=services.database.writer,
+            database=services.database,
         )
         Announcements(self.broker, settings.mqtt).listen(events)
         self.sys_topics = SysTopics(self.broker, events, reactor)

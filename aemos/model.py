@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 
@@ -151,6 +152,18 @@ class Kind(enum.Enum):
 
 
 @attrs.define(slots=True, eq=False)
+class Along:
+    """What a door wants stored in the same unit as a message, if that is accepted.
+
+    `parts` are parts of a `storage.writer.Unit`; a handler that stores rows adds them to its own
+    and sets `stored` after the commit. Else the door sees to them after the verdict.
+    """
+
+    parts: Sequence[tuple[Any, Sequence[Any]]]
+    stored: bool = False
+
+
+@attrs.define(slots=True, eq=False)
 class Message:
     """One message from any door, before it is judged.
 
@@ -158,6 +171,7 @@ class Message:
     was sent, untouched. `topic` is where it goes on to, for the ledger and the errors topic. `qos`
     0 means the sender does not wait: beyond a limit such a message is dropped and counted. `result`
     is filled in by the handler for doors that answer with rows (HTTP).
+    `along` is what else is to be stored with it.
     """
 
     kind: Kind
@@ -169,6 +183,7 @@ class Message:
     topic: str = ""
     qos: int = 1
     result: object = None
+    along: Along | None = None
 
 
 Done = Callable[[Verdict], None]

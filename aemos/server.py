@@ -115,7 +115,7 @@ class Server(LoggedService):
         """Listen at every door. @return: the TCP ports that were bound, by name of the door."""
         ports = {}
         mqtt = settings.mqtt
-        doors.broker.start()
+        await doors.broker.start()
         doors.sys_topics.start()
         if mqtt.enabled:
             if not mqtt.auth_enabled:

@@ -5,10 +5,13 @@ What it judges and admits is decided by plain rules that a test can change; noth
 
 from __future__ import annotations
 
+import functools
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -16,7 +19,17 @@ from twisted.python.failure import Failure
 
 from aemos.config.schema import Mqtt
 from aemos.errors import AemosError, Unauthenticated
-from aemos.model import ACCEPTED, ANONYMOUS, Code, Done, Message, Principal, PrincipalKind, Verdict
+from aemos.model import (
+    ACCEPTED,
+    ANONYMOUS,
+    Code,
+    Done,
+    Instant,
+    Message,
+    Principal,
+    PrincipalKind,
+    Verdict,
+)
 from aemos.mqtt.announcements import Announcements
 from aemos.mqtt.broker import Broker
 from aemos.mqtt.packets import (
@@ -33,9 +46,12 @@ from aemos.mqtt.packets import (
     decode,
 )
 from aemos.mqtt.protocol import MqttFactory, MqttProtocol
-from aemos.mqtt.store import SessionStore
 from aemos.mqtt.wire import Splitter
 from aemos.services.events import Events, MessageRefused
+from aemos.storage import migrate
+from aemos.storage.dialects.sqlite import SQLite, SQLiteConnection
+from aemos.storage.transaction import Transaction, in_transaction
+from aemos.storage.writer import Unit
 
 ROOT = Principal(PrincipalKind.USER, "root@x.example", 1, administrator=True)
 REFUSED = Verdict(Code.INVALID_DATA_STREAM, "no such reading")
@@ -182,6 +198,51 @@ class MemoryRoom:
             callback()
 
 
+class MemoryDatabase:
+    """SQLite in memory; what is submitted is committed in the next turn, or when the test says."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.door = Door()
+        self.units = 0
+        self._dialect = SQLite(":memory:")
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, factory=SQLiteConnection
+        )
+        _template().backup(self._connection)
+
+    @property
+    def writer(self) -> MemoryDatabase:
+        return self
+
+    def submit(self, unit: Unit) -> None:
+        self.units += 1
+        self.door.answer(lambda: self.clock.callLater(0, self._commit, unit))
+
+    def read(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return maybeDeferred(self.run, function, *args)
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run `function(tx, *args)` in a transaction. @return: its result."""
+        now = Instant.of(self.clock.seconds())
+        return in_transaction(self._connection, self._dialect, now, function, *args)
+
+    def _commit(self, unit: Unit) -> None:
+        def store(tx: Transaction) -> None:
+            for rows, items in unit.parts:
+                rows.store(tx, items)
+
+        self.run(store)
+        unit.done(None)
+
+
+@functools.cache
+def _template() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, factory=SQLiteConnection)
+    migrate.migrate(connection, SQLite(":memory:"), Instant(0), migrate.available(SQLite("")))
+    return connection
+
+
 class ClosingTransport(StringTransport):
     """A StringTransport whose connection ends as a real one does, telling the protocol."""
 
@@ -271,7 +332,8 @@ class Client:
 class Stage:
     """A broker with its services; makes clients."""
 
-    def __init__(self, store: SessionStore | None = None, **settings: Any) -> None:
+    def __init__(self, database: MemoryDatabase | None = None, **settings: Any) -> None:
+        """@param database: what an earlier stage left behind; it is that server's next start."""
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.events = Events()
@@ -280,6 +342,8 @@ class Stage:
         self.rights = MemoryRights()
         self.room = MemoryRoom()
         self.settings = Mqtt(**settings)
+        self.database = database or MemoryDatabase()
+        self.database.clock = self.clock
         self._assigned = 0
         self.broker = Broker(
             router=self.router,
@@ -289,19 +353,26 @@ class Stage:
             settings=self.settings,
             reactor=self.clock,
             writer=self.room,
-            store=store,
+            database=self.database,
             new_client_id=self._assign,
         )
         Announcements(self.broker, self.settings).listen(self.events)
         self.factory = MqttFactory(self.broker)
+        if database is not None:
+            self.start()
+
+    def start(self) -> None:
+        """Take up what is stored."""
+        started = ensureDeferred(self.broker.start())
+        assert started.called
 
     def _assign(self) -> str:
         self._assigned += 1
         return f"auto-{self._assigned}"
 
     def turn(self) -> None:
-        """Let pass a few turns of the reactor, in which no time passes."""
-        for _ in range(5):
+        """Let pass some turns of the reactor, in which no time passes."""
+        for _ in range(20):
             self.clock.advance(0)
 
     def open(self, level: int = 4) -> Client:

@@ -188,10 +188,21 @@ class Mqtt:
         100, "unacknowledged messages towards one client", valid=between(1, 65535)
     )
     max_queued: int = setting(
-        1000, "messages waiting for one client; beyond it the newest are refused", valid=at_least(1)
+        1000, "messages waiting for one client", valid=at_least(1)
     )
     max_queued_bytes: int = setting(
         8 * 1024 * 1024, "bytes waiting for one client", valid=at_least(1)
+    )
+    queue_full: str = setting(
+        "refuse_newest",
+        "what happens beyond these: refuse_newest, drop_oldest, or disconnect (the client; for one "
+        "that is absent the newest are refused)",
+        valid=one_of("refuse_newest", "drop_oldest", "disconnect"),
+    )
+    message_expiry: int = setting(
+        0,
+        "a message that has waited for its client for longer is given up; 0 = never",
+        valid=at_least(0),
     )
     max_unacknowledged: int = setting(
         1000,

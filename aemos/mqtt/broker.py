@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,23 +18,26 @@ from twisted.logger import Logger
 
 from aemos.config.schema import Mqtt
 from aemos.errors import AemosError, StorageUnavailable, Unavailable
-from aemos.model import Instant, Principal, PrincipalKind, Verdict
-from aemos.mqtt.adapter import DENIED, Route
+from aemos.model import Instant, Principal, PrincipalKind
+from aemos.mqtt import wills
+from aemos.mqtt.admission import Admission
 from aemos.mqtt.collaborators import Judge, Login, Rights, Room
 from aemos.mqtt.connection import Connection
 from aemos.mqtt.counters import CloseReason, Counters
-from aemos.mqtt.holds import CONNECTING, STOPPING
+from aemos.mqtt.durable import DurableSession, StoredCopy
+from aemos.mqtt.holds import STOPPING
 from aemos.mqtt.outbox import Turn
-from aemos.mqtt.packets import Connect, Rules, Will
+from aemos.mqtt.packets import Connect, Rules
 from aemos.mqtt.packets.connect import NOT_AUTHORIZED, SERVER_UNAVAILABLE
 from aemos.mqtt.publication import Publication, first_byte
 from aemos.mqtt.session import Delivery, Session
-from aemos.mqtt.shared import Filters, inner_filter
-from aemos.mqtt.store import MemoryStore, SessionStore
+from aemos.mqtt.shared import Filters, SharedSubscription, inner_filter
+from aemos.mqtt.store import SessionStore, Storage
 from aemos.mqtt.subscriptions import RetainedMessages
 from aemos.redaction import without_tokens
-from aemos.services.events import ClientConnected, Events, IdentityChanged, UserChanged
+from aemos.services.events import Events, IdentityChanged, UserChanged
 from aemos.services.interfaces import ClientInfo
+from aemos.storage.mqtt_changes import Change, Retained
 from aemos.topics import matches
 
 _EXPIRY_INTERVAL = 60.0
@@ -56,7 +59,7 @@ class Broker:
         settings: Mqtt,
         reactor: IReactorTime,
         writer: Room,
-        store: SessionStore | None = None,
+        database: Storage,
         new_client_id: Callable[[], str] = lambda: f"auto-{secrets.token_hex(8)}",
     ) -> None:
         """@param new_client_id: names clients that come without an id; must be unique."""
@@ -64,11 +67,9 @@ class Broker:
         self.settings, self.clock = settings, reactor
         self.new_client_id = new_client_id
         self.rules = Rules(strict_text=settings.strict_text, max_levels=settings.max_topic_levels)
-        self.store: SessionStore = store or MemoryStore(
-            settings.max_sessions, settings.max_retained, settings.session_expiry
-        )
         self.turn = Turn(reactor)
         self.counters = Counters()
+        self.store = SessionStore(database, reactor, settings, self.counters)
         self.events = events
         self.connections: set[Connection] = set()
         # Grows whenever rights may have changed; connections compare it before they trust routes.
@@ -76,7 +77,8 @@ class Broker:
         self.draining: Deferred[None] | None = None
         self._owing: set[Connection] = set()
         self._login = login
-        self._live: dict[tuple[str, str], Connection] = {}
+        self.live: dict[tuple[str, str], Connection] = {}
+        self._admission = Admission(self)
         self._by_identity: defaultdict[str | int, set[Session]] = defaultdict(set)
         self._filters = Filters(self._may_receive, self.counters)
         # What the server tells about itself: retained, but for this process only.
@@ -93,10 +95,14 @@ class Broker:
 
     # ------------------------------------------------------------------ life of the door
 
-    def start(self) -> None:
-        """Take up the stored sessions and begin to watch their expiry."""
+    async def start(self) -> None:
+        """Take up the stored sessions and begin to watch their expiry.
+
+        @raise StorageUnavailable: the database cannot be read.
+        """
+        await self.store.load()
         for session in self.store.sessions():
-            self._by_identity[_identity(session.principal)].add(session)
+            self.remember(session)
             for topic_filter, qos in session.subscriptions.items():
                 self._filters.add(topic_filter, session, qos)
         watching = self._expiry.start(_EXPIRY_INTERVAL, now=False)
@@ -113,6 +119,7 @@ class Broker:
         """@return: fires when all acknowledgements that were owed have been sent."""
         self.stop_accepting()
         assert self.draining is not None  # noqa: S101 - only for the type checker
+        self.store.stop()
         self._owing = {c for c in self.connections if c.intake is not None and c.intake.receipts}
         drained = self.draining
         self._check_drained()
@@ -176,139 +183,71 @@ class Broker:
             if connection.closed:
                 return
             if isinstance(result, AemosError):
-                self._turn_away(connection, result)
+                self.turn_away(connection, result)
             else:
-                self._admit(connection, packet, result)
+                self._admission.admit(connection, packet, result)
 
         self._login.authenticate(
             packet.username, packet.password, connection.peer.private, answered
         )
 
-    def _turn_away(self, connection: Connection, error: AemosError) -> None:
+    def turn_away(self, connection: Connection, error: AemosError) -> None:
+        """Refuse a client."""
         self.counters.refused += 1
         unavailable = isinstance(error, Unavailable)
         connection.refuse(SERVER_UNAVAILABLE if unavailable else NOT_AUTHORIZED, str(error))
 
-    def _admit(self, connection: Connection, packet: Connect, principal: Principal) -> None:
-        key = (principal.key, connection.client_id)
-        before = self._live.get(key)
-        if before is not None:
-            before.close(CloseReason.TAKEN_OVER, f"by {connection.outbox.peer}")
-        self._live[key] = connection
-
-        def still_here(session: Session | None) -> bool:
-            """Whether the client waited; else leave everything as it was."""
-            if self._live.get(key) is not connection:
-                return False  # taken over meanwhile
-            if connection.closed:
-                del self._live[key]
-                if session is not None:
-                    self.store.left(session, self.now())
-                return False
-            return True
-
-        def opened(session: Session | None) -> None:
-            if not still_here(session):
-                return
-            if session is not None and not packet.clean_session:
-                session.principal = principal
-                self._recheck(session, lambda: enter(session, True))
-                return
-            if session is not None:
-                self._end(session)
-            if not packet.clean_session and self.store.full:
-                del self._live[key]
-                self._turn_away(connection, Unavailable("too many stored sessions"))
-                return
-            fresh = Session(
-                principal, connection.client_id, packet.clean_session, self.settings, self.counters
-            )
-            self._by_identity[_identity(principal)].add(fresh)
-            if not fresh.clean:
-                self.store.add(fresh)
-            enter(fresh, False)
-
-        def enter(session: Session, present: bool) -> None:
-            if present and not still_here(session):
-                return
-            self.counters.accepted += 1
-            connection.accept(packet, session, present)
-            session.resume(connection.outbox)
-            self.events.publish(ClientConnected(connection.info()))
-            connection.go_on(CONNECTING)
-
-        self.store.open(key, opened)
+    def when_safe(self, session: Session, done: Callable[[], object]) -> None:
+        """Call `done` when what was changed for this session will outlive the process."""
+        if session.clean:
+            done()
+        else:
+            self.store.commit(done)
 
     def left(self, connection: Connection, session: Session, publish_will: bool) -> None:
         """An accepted connection is closing."""
         key = session.key
-        if self._live.get(key) is connection:
-            del self._live[key]
-        session.detach()
+        if self.live.get(key) is connection:
+            del self.live[key]
         if self.draining is None:
             session.hand_over_shared()
-        if session.clean:
-            self._end(session)
+        session.detach()
+        if isinstance(session, DurableSession):
+            self.store.left(session)
         else:
-            self.store.left(session, self.now())
+            self.end(session)
         will, connection.will = connection.will, None
         if will is not None and publish_will:
-            self._publish_will(session, will)
+            wills.publish(self, self._login, session, will)
 
-    def _end(self, session: Session) -> None:
+    def end(self, session: Session) -> None:
+        """Forget a session and all that it is owed."""
         for topic_filter in session.subscriptions:
             self._filters.remove(topic_filter, session)
         session.subscriptions.clear()
+        self.forget(session)
+        if isinstance(session, DurableSession):
+            self.store.discard(session)
+
+    def remember(self, session: Session) -> None:
+        """Find the session from now on when the rights of its principal change."""
+        self._by_identity[_identity(session.principal)].add(session)
+
+    def forget(self, session: Session) -> None:
+        """Take back `remember`, before the session gets another principal."""
         identity = _identity(session.principal)
         self._by_identity[identity].discard(session)
         if not self._by_identity[identity]:
             del self._by_identity[identity]
-        if not session.clean:
-            self.store.discard(session)
 
     def _expire(self) -> None:
-        for session in self.store.expired(self.now()):
+        self.counters.minute += 1
+        for session in self.store.expired():
             self._log.info("MQTT session {client_id!r} expired", client_id=session.client_id)
             self.counters.expired += 1
-            self._end(session)
-
-    # ------------------------------------------------------------------ wills
-
-    def _publish_will(self, session: Session, will: Will) -> None:
-        """Publish with the rights that the client has now: a revoked device gets no last word."""
-        route, client_id = Route(will.topic), session.client_id
-
-        def refreshed(result: Principal | AemosError) -> None:
-            if isinstance(result, StorageUnavailable):
-                result = session.principal
-            if isinstance(result, AemosError):
-                self._log.info(
-                    "no will of {client_id!r}: {error}", client_id=client_id, error=result
-                )
-            elif not route.discarded:
-                principal = result
-                self.authorization.may_publish(
-                    principal, client_id, will.topic, lambda allowed: decided(principal, allowed)
-                )
-
-        def decided(principal: Principal, allowed: bool) -> None:
-            if route.kind is not None:
-                message = route.message(principal, will.payload, will.qos, self.now())
-                if allowed:
-                    self.router.handle(message, judged)
-                else:
-                    self.counters.denied += 1
-                    self.router.refuse(message, DENIED, judged)
-            elif allowed:
-                self.forward(will.topic, will.payload, will.qos, will.retain)
-            else:
-                self.counters.denied += 1
-
-        def judged(verdict: Verdict) -> None:
-            if verdict.accepted and route.forwards:
-                self.forward(will.topic, will.payload, will.qos, will.retain)
-
-        self._login.refresh(session.principal, refreshed)
+            self.end(session)
+        self.store.expire_messages()
+        self.store.commit_soon()
 
     # ------------------------------------------------------------------ subscriptions
 
@@ -331,6 +270,8 @@ class Broker:
             return False
         mine[topic_filter] = qos
         self._filters.add(topic_filter, session, qos)
+        if isinstance(session, DurableSession):
+            self.store.subscribed(session, topic_filter, qos)
         return True
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
@@ -338,6 +279,8 @@ class Broker:
         if session.subscriptions.pop(topic_filter, None) is not None:
             self._filters.remove(topic_filter, session)
             session.stop_stream(topic_filter)
+            if isinstance(session, DurableSession):
+                self.store.subscribed(session, topic_filter, None)
 
     def send_retained(self, session: Session, topic_filter: str, qos: int) -> None:
         """Start sending the retained messages of a new subscription [MQTT-3.3.1-6]."""
@@ -362,6 +305,7 @@ class Broker:
         """Publish for a service of this server (`services.interfaces.Publisher`)."""
         try:
             self.forward(topic, payload, qos, retain)
+            self.store.commit_soon()
         except Exception:
             self._log.failure("publishing to {topic} failed", topic=topic)
 
@@ -385,6 +329,8 @@ class Broker:
     ) -> None:
         """Hand a message to everybody subscribed, and keep it if it is to be retained.
 
+        Whoever calls has to `commit` what this leaves `pending` in the store.
+
         @param wire_topic: the topic as a length-prefixed field, if at hand.
         @param frame: the whole message as a PUBLISH of QoS 0, if at hand.
         """
@@ -407,6 +353,61 @@ class Broker:
         for receiver, granted in receivers:
             receiver.deliver(publication, granted)
 
+    def keep(
+        self, topic: str, payload: bytes, qos: int, retain: int, wire_topic: bytes
+    ) -> Sequence[Change]:
+        """Prepare what a message of QoS 1 or 2 leaves in the database, if it is accepted.
+
+        The copies stand in their queues from now on and are sent when they are stored; everybody
+        else gets the message by `forward_kept`.
+        """
+        receivers = self._filters.match(topic)
+        if not receivers and not retain:
+            return ()
+        changes: list[Change] = []
+        publication = Publication(topic, without_tokens(payload), qos, wire_topic)
+        for receiver, granted in receivers:
+            copy: StoredCopy | None = None
+            if isinstance(receiver, SharedSubscription):
+                copy = receiver.keep(publication)
+            elif (
+                granted
+                and isinstance(receiver, DurableSession)
+                and self._may_receive(receiver, topic)
+            ):
+                copy = receiver.keep(publication, min(qos, granted))
+            if copy is not None:
+                changes.append(copy)
+        if retain and self.store.retained.takes(topic):
+            changes.append(Retained(publication, qos))
+        return changes
+
+    def forward_kept(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: int,
+        wire_topic: bytes,
+        served: Collection[SharedSubscription],
+    ) -> None:
+        """Forward an accepted message of QoS 1 or 2 to those for whom `keep` did nothing.
+
+        @param served: the groups in which it did something.
+        """
+        receivers = self._filters.match(topic)
+        if not receivers and not retain:
+            return
+        publication = Publication(topic, without_tokens(payload), qos, wire_topic)
+        if retain and not self.store.retain(publication, record=False):
+            self.counters.dropped["retained_limit"] += 1
+        for receiver, granted in receivers:
+            if isinstance(receiver, Session):
+                if (receiver.clean or not granted) and self._may_receive(receiver, topic):
+                    receiver.deliver(publication, granted)
+            elif receiver not in served:
+                receiver.deliver(publication, granted)
+
     def _may_receive(self, session: Session, topic: str) -> bool:
         rights = self.authorization
         return not rights.filters_delivery or rights.may_receive(
@@ -422,7 +423,7 @@ class Broker:
         # Others may have been reading this device because it was of their organization.
         for session in self._filters.below(("devices", event.uuid)):
             if session.principal.name != event.uuid:
-                self._recheck(session)
+                self.recheck(session)
 
     def _user_changed(self, event: UserChanged) -> None:
         self.rights += 1
@@ -433,7 +434,7 @@ class Broker:
         """Find out who the client is by now; close the connection if it is nobody any more."""
 
         def answered(result: Principal | AemosError) -> None:
-            connection = self._live.get(session.key)
+            connection = self.live.get(session.key)
             if isinstance(result, StorageUnavailable):
                 # Connected devices keep their connection while the database is away.
                 result = session.principal
@@ -443,16 +444,16 @@ class Broker:
                 return
             session.principal = result
             if connection is None:
-                self._recheck(session)
+                self.recheck(session)
             elif result.expires_at is not None and result.expires_at <= self.now():
                 connection.close(CloseReason.REVOKED, "expired", publish_will=False)
             else:
                 connection.watch_expiry()
-                self._recheck(session)
+                self.recheck(session)
 
         self._login.refresh(session.principal, answered)
 
-    def _recheck(self, session: Session, then: Callable[[], object] | None = None) -> None:
+    def recheck(self, session: Session, then: Callable[[], object] | None = None) -> None:
         """Ask again about every subscription and end those that are not allowed any more."""
         waiting = len(session.subscriptions)
         ended = False
@@ -469,9 +470,8 @@ class Broker:
         def finished() -> None:
             if ended:
                 left = [inner_filter(topic_filter) for topic_filter in session.subscriptions]
-                session.purge(
-                    lambda delivery: any(matches(wanted, delivery[0].topic) for wanted in left)
-                )
+                session.purge(lambda topic: any(matches(wanted, topic) for wanted in left))
+                self.store.commit_soon()
             if then is not None:
                 then()
 
@@ -484,19 +484,19 @@ class Broker:
 
     def clients(self) -> list[ClientInfo]:
         """@return: everybody connected, in no order."""
-        return [connection.info() for connection in self._live.values() if connection.session]
+        return [connection.info() for connection in self.live.values() if connection.session]
 
     def kick(self, principal: Principal, reason: str) -> int:
         """Close every session of this principal (`services.interfaces.ClientAdmin`)."""
         sessions = self._by_identity.get(_identity(principal), ())
-        found = [self._live[session.key] for session in sessions if session.key in self._live]
+        found = [self.live[session.key] for session in sessions if session.key in self.live]
         for connection in found:
             connection.close(CloseReason.KICKED, reason)
         return len(found)
 
     def disconnect(self, principal_key: str, client_id: str, reason: str) -> bool:
         """Close one client's connection. @return: whether there was one."""
-        connection = self._live.get((principal_key, client_id))
+        connection = self.live.get((principal_key, client_id))
         if connection is not None:
             connection.close(CloseReason.KICKED, reason)
         return connection is not None
@@ -504,7 +504,7 @@ class Broker:
     @property
     def client_count(self) -> int:
         """Clients that are connected."""
-        return len(self._live)
+        return len(self.live)
 
     @property
     def session_count(self) -> int:
@@ -524,7 +524,7 @@ class Broker:
     def totals(self) -> Counters:
         """@return: a copy of the counters in which live connections are included."""
         counters = self.counters
-        live = [(c, c.intake, c.session) for c in self._live.values()]
+        live = [(c, c.intake, c.session) for c in self.live.values()]
         return Counters(
             opened=counters.opened,
             accepted=counters.accepted,

@@ -39,7 +39,7 @@ from aemos.mqtt.packets import (
     Will,
     decode,
 )
-from aemos.mqtt.packets.connect import ACCEPTED, IDENTIFIER_REJECTED
+from aemos.mqtt.packets.connect import ACCEPTED, IDENTIFIER_REJECTED, SERVER_UNAVAILABLE
 from aemos.mqtt.packets.fields import LEVEL_3_1, Rules
 from aemos.mqtt.packets.subscribe import FAILURE
 from aemos.mqtt.peer import Peer
@@ -114,7 +114,7 @@ class Connection:
         self._packet_since: float | None = None
         self._expiry_timer: IDelayedCall | None = None
         self._alive_timer: IDelayedCall | None = broker.clock.callLater(
-            broker.settings.connect_timeout, self.close, CloseReason.CONNECT_TIMEOUT
+            broker.settings.connect_timeout, self._not_in_time
         )
         broker.connections.add(self)
         if broker.draining is not None:
@@ -136,6 +136,13 @@ class Connection:
     def _may_be_connect(self, data: bytes) -> bool:
         """The first byte of all is enough to tell; the rest of the packet is not waited for."""
         return self.held != 0 or self._splitter.waiting or data[:1] == b"" or data[0] >> 4 == 1
+
+    def _not_in_time(self) -> None:
+        if self.held & CONNECTING:
+            self._broker.counters.refused += 1
+            self.refuse(SERVER_UNAVAILABLE, "who it is, or what is owed to it, cannot be read now")
+        else:
+            self.close(CloseReason.CONNECT_TIMEOUT)
 
     def lost(self, detail: str = "") -> None:
         """The transport is gone."""
@@ -160,6 +167,8 @@ class Connection:
         shown = present and packet.level != LEVEL_3_1  # a reserved byte in 3.1
         self.outbox.write(ConnAck(ACCEPTED, shown).encode())
         self.outbox.on_drained = session.pump
+        if broker.settings.queue_full == "disconnect":
+            session.overrun = partial(self.close, CloseReason.QUEUE_FULL)
         self._set_keep_alive(packet.keep_alive)
         self.watch_expiry()
         _log.info(
@@ -251,6 +260,7 @@ class Connection:
             subscriptions=len(session.subscriptions),
             in_flight=session.in_flight,
             queued=session.queued,
+            queued_bytes=session.queued_bytes,
             unacknowledged=len(intake.receipts),
             unsent=self.outbox.unsent,
             messages_received=intake.received,
@@ -358,7 +368,8 @@ class Connection:
                 for topic_filter in packet.filters:
                     self._broker.unsubscribe(session, topic_filter)
                 self._broker.events.publish(ClientUnsubscribed(self.client_id, packet.filters))
-                self.outbox.write(UnsubAck(packet.packet_id).encode())
+                answer = UnsubAck(packet.packet_id).encode()
+                self._broker.when_safe(session, partial(self.outbox.write, answer))
             case Disconnect():
                 self.will = None  # [MQTT-3.1.2-10]
                 self.close(CloseReason.DISCONNECT)
@@ -378,7 +389,6 @@ class Connection:
             session.received(packet_id)
         elif first == PubRel.FIRST:
             intake.released(packet_id)
-            self.outbox.write(b"\x70\x02" + packet_id.to_bytes(2, "big"))
         else:
             session.completed(packet_id)
 
@@ -435,11 +445,18 @@ class Connection:
                 filters=", ".join(map(repr, denied[:10])),
                 more=f" and {len(denied) - 10} more" if len(denied) > 10 else "",
             )
-        self.outbox.write(SubAck(packet.packet_id, tuple(codes)).encode())
-        if taken:
-            self._broker.events.publish(ClientSubscribed(self.client_id, taken))
-        for topic_filter, qos in taken:
-            self._broker.send_retained(session, topic_filter, qos)
+        answer = SubAck(packet.packet_id, tuple(codes)).encode()
+
+        def safe() -> None:
+            if self.held & CLOSED:
+                return
+            self.outbox.write(answer)
+            if taken:
+                self._broker.events.publish(ClientSubscribed(self.client_id, taken))
+            for topic_filter, qos in taken:
+                self._broker.send_retained(session, topic_filter, qos)
+
+        self._broker.when_safe(session, safe)
 
     # ------------------------------------------------------------------ timers
 

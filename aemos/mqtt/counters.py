@@ -22,12 +22,16 @@ class CloseReason(enum.Enum):
     REVOKED = "credentials no longer valid"
     KICKED = "disconnected by the server"
     SHUTDOWN = "server is stopping"
+    QUEUE_FULL = "too many messages wait for it"
     FAULT = "fault of the server"
 
 
 @attrs.define
 class Counters:
-    """Totals since the start; traffic of a live connection is added when it ends."""
+    """Totals since the start; traffic of a live connection is added when it ends.
+
+    `minute` counts minutes: what is logged once a minute for each client goes by it.
+    """
 
     opened: int = 0
     accepted: int = 0
@@ -43,3 +47,4 @@ class Counters:
     expired: int = 0
     closed: Counter[CloseReason] = attrs.field(factory=Counter)
     dropped: Counter[str] = attrs.field(factory=Counter)
+    minute: int = 0

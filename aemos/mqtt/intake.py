@@ -8,18 +8,24 @@ subscribers see the publisher's order. This is the hot path: one `Receipt` and o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from aemos.model import ACCEPTED, Instant, Verdict
+from aemos.model import ACCEPTED, Along, Instant, Verdict
 from aemos.mqtt.adapter import DENIED, Route
+from aemos.mqtt.durable import DurableSession
 from aemos.mqtt.holds import AUTHORIZING, UNACKNOWLEDGED
 from aemos.mqtt.packets.fields import MalformedPacket, Rules, decode_topic_name
 from aemos.mqtt.packets.publish import RETAIN, split_publish
+from aemos.mqtt.store import settle, shared_among, withdraw
+from aemos.storage.mqtt_changes import SESSION_CHANGES, Change, Inbound
 
 if TYPE_CHECKING:
     from aemos.mqtt.broker import Broker
     from aemos.mqtt.connection import Connection
     from aemos.mqtt.session import Session
+    from aemos.mqtt.shared import SharedSubscription
 
 _QOS_0 = 0x30  # byte 1 of a PUBLISH without any flag
 
@@ -33,10 +39,23 @@ class Receipt:
 
     `answer` is the acknowledgement to send, empty for QoS 0; `route` is where the message goes when
     it is accepted, None = nowhere (any more). `followers` are repeats of a QoS 2 message that came
-    on a later connection and get their answer with this one.
+    on a later connection and get their answer with this one. `along` is what has to be stored with
+    the message besides its own rows: copies for durable sessions, its QoS 2 id; `served` are the
+    shared subscriptions that got theirs so.
     """
 
-    __slots__ = ("answer", "followers", "intake", "payload", "qos", "retain", "route", "verdict")
+    __slots__ = (
+        "along",
+        "answer",
+        "followers",
+        "intake",
+        "payload",
+        "qos",
+        "retain",
+        "route",
+        "served",
+        "verdict",
+    )
 
     def __init__(
         self,
@@ -54,13 +73,18 @@ class Receipt:
         self.payload = payload
         self.answer = answer
         self.verdict: Verdict | None = None
+        self.along: Along | None = None
+        self.served: Collection[SharedSubscription] = ()
         if qos == 2:
             self.followers: list[Receipt] = []
 
     def __call__(self, verdict: Verdict) -> None:
         """The router's `done`."""
-        self.verdict = verdict
-        self.intake.release()
+        if self.along is None:
+            self.verdict = verdict
+            self.intake.release()
+        else:
+            self.intake.judged(self, verdict, self.along)
 
     def settle(self) -> None:
         """Nothing stands in the way of the acknowledgement any more."""
@@ -137,10 +161,8 @@ class Intake:
                 break
             if route is not None and (verdict is ACCEPTED or verdict.accepted):
                 receipt.route = None
-                broker.forward(
-                    route.topic, receipt.payload, receipt.qos, receipt.retain, route.wire_topic
-                )
-                if broker.store.pending:
+                self._forward(receipt, route)
+                if broker.store.pending and receipt.qos:
                     receipt.verdict = None
                     broker.store.commit(receipt.settle)
                     return
@@ -157,9 +179,40 @@ class Intake:
         if not receipts and broker.draining is not None:
             broker.acknowledged_all(self._connection)
 
+    def _forward(self, receipt: Receipt, route: Route) -> None:
+        broker, qos = self._broker, receipt.qos
+        if qos:
+            broker.forward_kept(
+                route.topic, receipt.payload, qos, receipt.retain, route.wire_topic, receipt.served
+            )
+        else:
+            broker.forward(route.topic, receipt.payload, 0, receipt.retain, route.wire_topic)
+            broker.store.commit_soon()
+
+    def judged(self, receipt: Receipt, verdict: Verdict, along: Along) -> None:
+        """Store what goes along with a message, unless that is done or the message was refused."""
+        broker, receipt.along = self._broker, None
+        [(_, changes)] = along.parts
+        receipt.served = shared_among(changes)
+        if not verdict.accepted:
+            withdraw(changes)
+        elif along.stored:
+            settle(changes)
+        else:
+            broker.store.record(*changes)
+            broker.store.commit(partial(receipt, verdict))
+            return
+        receipt(verdict)
+
     def released(self, packet_id: int) -> None:
-        """PUBREL: the id of a QoS 2 publish is free again [MQTT-4.3.3-2]."""
-        self._session.incoming.pop(packet_id, None)
+        """PUBREL: the id of a QoS 2 publish is free again [MQTT-4.3.3-2]; answer PUBCOMP."""
+        session = self._session
+        session.incoming.pop(packet_id, None)
+        if isinstance(session, DurableSession):
+            # The client may use the id for another message once it has seen the PUBCOMP.
+            self._broker.store.record(Inbound(session.row, packet_id, False))
+        answer = b"\x70\x02" + packet_id.to_bytes(2, "big")
+        self._broker.when_safe(session, partial(self._connection.outbox.write, answer))
 
     def forget_routes(self) -> None:
         """Rights have changed: ask for them again."""
@@ -192,12 +245,27 @@ class Intake:
             self._at = Instant.of(self._heard)
         message = route.message(self._session.principal, payload, qos, self._at)
         if route.allowed:
+            if qos:
+                changes = self._changes(onward, qos, retain, packet_id, payload)
+                if changes:
+                    message.along = receipt.along = Along(((SESSION_CHANGES, changes),))
             self._broker.router.handle(message, receipt)
         else:
             self._broker.counters.denied += 1
             self._broker.router.refuse(message, DENIED, receipt)
         if len(receipts) >= self._max_receipts or self.waiting_bytes >= self._max_bytes:
             connection.hold(UNACKNOWLEDGED)
+
+    def _changes(
+        self, route: Route | None, qos: int, retain: int, packet_id: int, payload: bytes
+    ) -> Sequence[Change]:
+        """@return: what must be stored before a message that is to be judged is acknowledged."""
+        changes: Sequence[Change] = ()
+        if route is not None:
+            changes = self._broker.keep(route.topic, payload, qos, retain, route.wire_topic)
+        if qos == 2 and isinstance(self._session, DurableSession):
+            changes = [*changes, Inbound(self._session.row, packet_id, True)]
+        return changes
 
     def _route(
         self, route: Route, qos: int, retain: int, packet_id: int, payload: bytes, answer: bytes
@@ -210,7 +278,10 @@ class Intake:
             broker.forward(route.topic, payload, qos, retain, route.wire_topic)
         else:
             broker.counters.denied += 1
+        if qos == 2 and isinstance(self._session, DurableSession):
+            broker.store.record(Inbound(self._session.row, packet_id, True))
         if not qos:
+            broker.store.commit_soon()
             return
         pending = broker.store.pending
         if not pending and not self.receipts:

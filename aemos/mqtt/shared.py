@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from aemos.mqtt.counters import Counters
+from aemos.mqtt.durable import DurableSession, StoredCopy
 from aemos.mqtt.publication import Publication, SharedCopy
 from aemos.mqtt.session import Session
 from aemos.mqtt.subscriptions import Subscriptions
@@ -76,6 +77,20 @@ class SharedSubscription:
         else:
             member.deliver(SharedCopy(publication, self), self._members[member])
 
+    def keep(self, publication: Publication) -> StoredCopy | None:
+        """Take a message into the queue of the member whose turn it is, if that is stored.
+
+        @return: what the caller has stored then; None = `deliver` it instead.
+        """
+        member = self._find(publication.topic)
+        if not isinstance(member, DurableSession):
+            return None
+        qos = min(publication.qos, self._members[member])
+        copy = member.keep(SharedCopy(publication, self), qos) if qos else None
+        if copy is not None:
+            self._has_had_its_turn(member)
+        return copy
+
     def hand_over(self, copy: SharedCopy, leaving: Session) -> bool:
         """Give another member what `leaving` has not acknowledged.
 
@@ -91,11 +106,19 @@ class SharedSubscription:
         return True
 
     def _next(self, topic: str, but: Session | None = None) -> Session | None:
+        member = self._find(topic, but)
+        if member is not None:
+            self._has_had_its_turn(member)
+        return member
+
+    def _has_had_its_turn(self, member: Session) -> None:
+        self._turns.remove(member)
+        self._turns.append(member)
+
+    def _find(self, topic: str, but: Session | None = None) -> Session | None:
         """@return: the next connected member with nothing waiting, else the one with the least."""
         least: Session | None = None
-        for _ in range(len(self._turns)):
-            member = self._turns[0]
-            self._turns.rotate(-1)
+        for member in self._turns:
             if member is but or member.outbox is None or not self._allows(member, topic):
                 continue
             if not member.queued:

@@ -165,6 +165,10 @@ class RetainedMessages:
     def get(self, topic: str) -> Publication | None:
         return self._by_topic.get(topic)
 
+    def takes(self, topic: str) -> bool:
+        """@return: whether the limit lets a message on this topic in."""
+        return topic in self._by_topic or len(self._by_topic) < self._limit
+
     def store(self, message: Publication) -> bool:
         """Keep a message in place of the one before; an empty payload only removes that one.
 
@@ -173,7 +177,7 @@ class RetainedMessages:
         if not message.payload:  # [MQTT-3.3.1-10], [MQTT-3.3.1-11]
             self._remove(message.topic)
             return True
-        if message.topic not in self._by_topic and len(self._by_topic) >= self._limit:
+        if not self.takes(message.topic):
             return False
         self._by_topic[message.topic] = message
         node = self._root

@@ -27,6 +27,7 @@ class ClientInfo:
     subscriptions: int
     in_flight: int
     queued: int
+    queued_bytes: int
     unacknowledged: int
     unsent: int
     messages_received: int

@@ -83,9 +83,10 @@ class StatusIngest:
             at=_time(report.timestamp, message.received_at),
             metadata=report.metadata,
         )
+        along = () if message.along is None else message.along.parts
         self._writer.submit(
             Unit(
-                ((STATUS_REPORTS, [stored]),),
+                ((STATUS_REPORTS, [stored]), *along),
                 partial(self._committed, message, identity, stored, done),
             )
         )
@@ -101,6 +102,8 @@ class StatusIngest:
         if error is not None:
             self._ledger.refuse(message, Verdict(Code.DEVICE_STATUS_ERROR, str(error)), done)
             return
+        if message.along is not None:
+            message.along.stored = True
         done(ACCEPTED)
         self._events.publish(
             StatusStored(

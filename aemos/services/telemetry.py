@@ -130,8 +130,10 @@ class ReadingIngest:
         if not readings:  # an empty batch: success, nothing done (spec/mqtt.md section 5.2)
             done(ACCEPTED)
             return None
+        along = message.along
         unit = Unit(
-            ((READINGS, readings),), partial(self._committed, message, identity, readings, done)
+            ((READINGS, readings),) if along is None else ((READINGS, readings), *along.parts),
+            partial(self._committed, message, identity, readings, done),
         )
         self._writer.submit(unit)
         return unit
@@ -161,6 +163,8 @@ class ReadingIngest:
         if error is not None:
             self._ledger.refuse(message, Verdict(Code.DATA_STREAM_ERROR, str(error)), done)
             return
+        if message.along is not None:
+            message.along.stored = True
         new = len(readings)
         for reading in readings:
             new -= reading.duplicate

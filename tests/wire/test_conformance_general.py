@@ -106,7 +106,7 @@ def test_packet_beyond_the_limit_closes_from_its_header() -> None:
 def test_state_lasts_as_long_as_the_connection() -> None:
     """[MQTT-4.1.0-1] [MQTT-4.1.0-2] However long it lasts."""
     stage = Stage(session_expiry=60)
-    stage.broker.start()
+    stage.start()
     client = stage.client("p", clean=False)
     client.subscribe(("a", 1))
     for _ in range(50):

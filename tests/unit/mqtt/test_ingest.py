@@ -158,9 +158,8 @@ def test_token_is_removed_before_a_payload_is_forwarded_retained_or_queued() -> 
     away.subscribe(("#", 1))
     away.drop()
     client = stage.client("c", will=Will("will/c", b'{"token":"s3cret","left":1}', 1))
-    client.send(
-        qos1(b'{"token":"s3cret","value":1}', retain=True), qos1(b'{"accessToken":"s"}', 2, "x")
-    )
+    client.send(qos1(b'{"token":"s3cret","value":1}', retain=True))
+    client.send(qos1(b'{"accessToken":"s"}', 2, "x"))
     client.drop()
     expected = [b'{"value":1}', b"{}", b'{"left":1}']
     assert [p.payload for p in watch.publishes()] == expected

@@ -4,54 +4,25 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
 
 import pytest
 
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.packets import Connect, PingReq, PubAck, Publish, PubRec, Will
-from aemos.mqtt.publication import Publication
-from aemos.mqtt.store import MemoryStore
 from tests.mqtt_stage import Stage
 
 TOPIC = "devices/u/datastream"
 
 
-class SlowStore(MemoryStore):
-    """A store that needs its time to make retained messages safe, as one on a disk does."""
-
-    def __init__(self) -> None:
-        super().__init__(100, 100, 0)
-        self.waiting: list[Callable[[], object]] = []
-        self.dirty = False
-
-    @property
-    def pending(self) -> bool:  # type: ignore[override]
-        return self.dirty
-
-    def retain(self, message: Publication) -> bool:
-        self.dirty = True
-        return super().retain(message)
-
-    def commit(self, done: Callable[[], object]) -> None:
-        self.waiting.append(done)
-
-    def finish(self) -> None:
-        self.dirty = False
-        waiting, self.waiting = self.waiting, []
-        for done in waiting:
-            done()
-
-
 @pytest.mark.parametrize("topic", [TOPIC, "plain"])
 @pytest.mark.parametrize("qos", [1, 2])
 def test_retained_message_is_acknowledged_when_it_is_safe(topic: str, qos: int) -> None:
-    store = SlowStore()
-    stage = Stage(store)
+    stage = Stage()
+    stage.database.door.later = True
     client = stage.client("c")
     client.send(Publish(topic, b"x", qos, True, packet_id=1))
     assert client.packets() == []
-    store.finish()
+    stage.database.door.open()
     client.send(Publish(topic, b"y", qos, packet_id=2))
     answer = PubAck if qos == 1 else PubRec
     assert client.packets() == [answer(1), answer(2)]
@@ -59,7 +30,7 @@ def test_retained_message_is_acknowledged_when_it_is_safe(topic: str, qos: int) 
 
 def test_absent_session_is_forgotten_after_its_time() -> None:
     stage = Stage(session_expiry=3600)
-    stage.broker.start()
+    stage.start()
     client = stage.client("p", clean=False)
     client.subscribe(("a", 1))
     client.drop()
@@ -77,7 +48,7 @@ def test_absent_session_is_forgotten_after_its_time() -> None:
 
 def test_expiry_0_keeps_sessions_for_ever() -> None:
     stage = Stage(session_expiry=0)
-    stage.broker.start()
+    stage.start()
     stage.client("p", clean=False).drop()
     for _ in range(100):
         stage.clock.advance(86400)
@@ -107,7 +78,7 @@ def test_connections_are_limited_and_the_place_of_one_that_left_is_free() -> Non
 
 def test_stopping_waits_for_every_acknowledgement_and_takes_nothing_new() -> None:
     stage = Stage()
-    stage.broker.start()
+    stage.start()
     stage.router.door.later = True
     busy, idle = stage.client("busy", will=Will("will", b"x", 0, True)), stage.client("idle")
     idle.subscribe(("will", 0))
