@@ -20,6 +20,7 @@ from aemos.http.routes.devices import DeviceRoutes
 from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.insomnia import InsomniaRoutes
 from aemos.http.routes.metrics import MetricsRoutes
+from aemos.http.routes.mqtt import MqttRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
@@ -34,6 +35,7 @@ from aemos.http.routing import Group
 from aemos.http.site import build_site
 from aemos.messages.router import Router
 from aemos.model import ANONYMOUS, Kind
+from aemos.mqtt.administration import Administration
 from aemos.mqtt.announcements import Announcements
 from aemos.mqtt.broker import Broker
 from aemos.mqtt.sys_topics import SysTopics
@@ -55,6 +57,7 @@ from aemos.services.history import History
 from aemos.services.ledger import Ledger
 from aemos.services.login import Login
 from aemos.services.memberships import Memberships
+from aemos.services.mqtt_clients import MqttClients
 from aemos.services.organizations import Organizations
 from aemos.services.passwords import Passwords
 from aemos.services.queries import Queries
@@ -148,6 +151,13 @@ class Doors:
         )
         Announcements(self.broker, settings.mqtt).listen(events)
         self.sys_topics = SysTopics(self.broker, events, reactor)
+        self.clients = MqttClients(
+            services.database,
+            events,
+            reactor,
+            Administration(self.broker),
+            settings.mqtt.client_records,
+        )
         self.hub = Hub(events, reactor)
         self.sessions = Sessions(
             self.hub,
@@ -211,6 +221,7 @@ class Doors:
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),
+            MqttRoutes(self.clients),
             RetentionRoutes(Policies(database)),
             ReportRoutes(Reports(database)),
         ]

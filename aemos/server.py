@@ -115,6 +115,7 @@ class Server(LoggedService):
         """Listen at every door. @return: the TCP ports that were bound, by name of the door."""
         ports = {}
         mqtt = settings.mqtt
+        await doors.clients.start()
         await doors.broker.start()
         doors.sys_topics.start()
         if mqtt.enabled:
@@ -172,6 +173,8 @@ class Server(LoggedService):
         if services is not None:
             services.upkeep.stop()
             await self._within(ends, [ensureDeferred(services.token_use.stop())], "last uses")
+        if doors is not None:
+            await self._within(ends, [ensureDeferred(doors.clients.stop())], "records of clients")
         if self._database is not None:
             await self._database.stop(max(0.0, ends - self._reactor.seconds()))
         if doors is not None:

@@ -23,6 +23,7 @@ from aemos.http.routes.device_state_instances import DeviceStateInstanceRoutes
 from aemos.http.routes.device_states import DeviceStateRoutes
 from aemos.http.routes.device_tokens import DeviceTokenRoutes
 from aemos.http.routes.devices import DeviceRoutes
+from aemos.http.routes.mqtt import MqttRoutes
 from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
@@ -30,6 +31,7 @@ from aemos.http.routing import Group
 from aemos.http.site import build_site
 from aemos.messages.router import Router
 from aemos.model import Instant, Kind, Principal, PrincipalKind
+from aemos.mqtt.administration import Administration
 from aemos.services.areas import Areas
 from aemos.services.catalogue import Catalogue
 from aemos.services.device_states import DeviceStates
@@ -44,6 +46,7 @@ from aemos.services.events import (
 )
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
+from aemos.services.mqtt_clients import MqttClients
 from aemos.services.queries import Queries
 from aemos.services.sensors import Sensors
 from aemos.services.state_changes import StateChanges
@@ -53,6 +56,7 @@ from aemos.services.tokens import DeviceTokens
 from aemos.services.variables import Variables
 from aemos.storage.database import Database
 from aemos.storage.transaction import Transaction
+from tests.mqtt_stage import Stage
 
 NORTH, SOUTH = 1, 2
 """Organization ids."""
@@ -120,6 +124,8 @@ class Farm:
     groups: Sequence[Group]
     url: str
     client: HTTPClient
+    mqtt: Stage
+    clients: MqttClients
     happened: list[object] = attrs.field(factory=list)
 
     async def call(
@@ -262,6 +268,8 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
     tokens = DeviceTokens(database, events, reactor)
     changes = StateChanges(database, events)
     history, queries = History(database, events), Queries(database)
+    stage = Stage(events=events)
+    clients = MqttClients(database, events, reactor, Administration(stage.broker), limit=4)
     groups: list[Group] = [
         AreaRoutes(Areas(database, events)),
         SensorRoutes(Sensors(database, events)),
@@ -276,6 +284,7 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         ),
         HistoryRoutes(queries, BulkIntake(router, history, database.writer, reactor)),
         LatestRoutes(queries),
+        MqttRoutes(clients),
     ]
     site = build_site(Api(groups, authenticator), settings, reactor)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
@@ -288,6 +297,8 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         groups=groups,
         url=f"http://127.0.0.1:{port.getHost().port}",
         client=HTTPClient(Agent(reactor, pool=pool)),
+        mqtt=stage,
+        clients=clients,
     )
     for event in (
         DeviceStateChanged,
@@ -299,6 +310,7 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         events.subscribe(event, farm.happened.append)
 
     async def close() -> None:
+        await clients.stop()
         await token_use.stop()
         await port.stopListening()
         await site.drain()

@@ -332,11 +332,16 @@ class Client:
 class Stage:
     """A broker with its services; makes clients."""
 
-    def __init__(self, database: MemoryDatabase | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        database: MemoryDatabase | None = None,
+        events: Events | None = None,
+        **settings: Any,
+    ) -> None:
         """@param database: what an earlier stage left behind; it is that server's next start."""
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
-        self.events = Events()
+        self.events = events or Events()
         self.router = MemoryRouter(self.events)
         self.login = MemoryLogin()
         self.rights = MemoryRights()

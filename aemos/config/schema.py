@@ -227,6 +227,9 @@ class Mqtt:
         valid=at_least(0),
     )
     max_sessions: int = setting(100_000, "stored sessions in all", valid=at_least(1))
+    client_records: int = setting(
+        20_000, "clients that are remembered, connected or gone", valid=at_least(0)
+    )
     sys_interval: float = setting(
         10.0,
         "how often figures below $SYS/broker are told to administrators; 0 = never",

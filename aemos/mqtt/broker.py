@@ -494,6 +494,11 @@ class Broker:
             connection.close(CloseReason.KICKED, reason)
         return len(found)
 
+    def client(self, principal_key: str, client_id: str) -> ClientInfo | None:
+        """@return: the client if it is connected."""
+        connection = self.live.get((principal_key, client_id))
+        return None if connection is None or connection.session is None else connection.info()
+
     def disconnect(self, principal_key: str, client_id: str, reason: str) -> bool:
         """Close one client's connection. @return: whether there was one."""
         connection = self.live.get((principal_key, client_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import attrs
@@ -49,8 +50,32 @@ class Publisher(Protocol):
         """Hand to every session with a matching subscription; never blocks, never raises."""
 
 
+@attrs.frozen(slots=True)
+class RetainedInfo:
+    """One retained message."""
+
+    topic: str
+    payload: bytes
+    qos: int
+
+
 class ClientAdmin(Protocol):
-    """Ends live sessions."""
+    """Shows what the MQTT server holds, and ends live sessions."""
+
+    def clients(self) -> Iterable[ClientInfo]:
+        """@return: everybody connected, in no order."""
+
+    def client(self, principal: str, client_id: str) -> ClientInfo | None:
+        """@param principal: its key. @return: the client if it is connected."""
+
+    def disconnect(self, principal: str, client_id: str, reason: str) -> bool:
+        """Close one client's connection. @return: whether there was one."""
+
+    def retained(self, topic_filter: str) -> Iterable[RetainedInfo]:
+        """@return: the retained messages that a valid filter matches."""
+
+    def figures(self) -> Mapping[str, object]:
+        """@return: what the whole server counts, by name."""
 
     def kick(self, principal: Principal, reason: str) -> int:
         """Close every session of this principal; `reason` is logged. @return: how many."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Generic, TypeVar
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
@@ -41,7 +41,7 @@ class LazyWrites(Generic[K, V]):
         self._what, self._database, self._clock, self._write_batch = what, database, clock, write
         self._waiting: dict[K, V] = {}
         self._timer: IDelayedCall | None = None
-        self._writing: Deferred[bool] | None = None
+        self._lock = DeferredLock()  # of two writes of one key the newer must be the later
         self._stopped = False
 
     def __len__(self) -> int:
@@ -63,10 +63,6 @@ class LazyWrites(Generic[K, V]):
     async def flush(self) -> bool:
         """Write what waits, now. @return: whether the database took everything."""
         self._cancel()
-        if self._writing is not None:
-            writing: Deferred[None] = Deferred()
-            self._writing.addBoth(lambda result: (writing.callback(None), result)[1])
-            await writing
         while self._waiting:
             if not await self._write():
                 self._write_in(_AFTER_FAILURE)
@@ -84,25 +80,30 @@ class LazyWrites(Generic[K, V]):
             self._timer = None
 
     def _write_in(self, seconds: float) -> None:
-        if self._timer is None and self._writing is None and not self._stopped:
+        if self._timer is None and not self._lock.locked and not self._stopped:
             self._timer = self._clock.callLater(seconds, self._start)
 
     def _start(self) -> None:
         self._timer = None
-        self._writing = writing = ensureDeferred(self._write())
+        writing = ensureDeferred(self._write())
         writing.addCallback(self._ended)
         writing.addErrback(
             lambda failure: self._log.failure("writing {what} failed", failure, what=self._what)
         )
 
-    def _ended(self, written: bool) -> bool:
-        self._writing = None
+    def _ended(self, written: bool) -> None:
         if self._waiting:
             self._write_in(_DELAY if written else _AFTER_FAILURE)
-        return written
 
     async def _write(self) -> bool:
         """@return: whether a batch was written; if not, it waits on."""
+        await self._lock.acquire()
+        try:
+            return await self._write_some()
+        finally:
+            self._lock.release()
+
+    async def _write_some(self) -> bool:
         batch = dict(islice(self._waiting.items(), _BATCH))
         try:
             await self._database.transact(self._write_batch, batch)

@@ -23,6 +23,7 @@ _TABLES = (
     "RuleChainNode",
     "RuleChain",
     "ledger",
+    "mqtt_client",
     "reading_key",
     "DataStream",
     "TelemetryData",

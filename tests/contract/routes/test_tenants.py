@@ -68,6 +68,11 @@ OWN_LISTS = {
     "TelemetryRoutes.list_all",
     "DataStreamRoutes.list_all",
     "HistoryRoutes.take_many",
+    "MqttRoutes.list_clients",
+    "MqttRoutes.show_client",
+    "MqttRoutes.disconnect",
+    "MqttRoutes.stats",
+    "MqttRoutes.retained",
 }
 
 TABLES = (

@@ -1,0 +1,72 @@
+"""What administrators see and do through the broker: clients, retained messages, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from aemos.model import ANONYMOUS, Principal
+from aemos.mqtt.broker import Broker
+from aemos.services.interfaces import ClientInfo, RetainedInfo
+
+
+class Administration:
+    """Implements `services.interfaces.ClientAdmin`."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def clients(self) -> Iterable[ClientInfo]:
+        """@return: everybody connected, in no order."""
+        return self._broker.clients()
+
+    def client(self, principal: str, client_id: str) -> ClientInfo | None:
+        """@return: the client if it is connected."""
+        return self._broker.client(principal, client_id)
+
+    def kick(self, principal: Principal, reason: str) -> int:
+        """Close every session of this principal. @return: how many."""
+        return self._broker.kick(principal, reason)
+
+    def disconnect(self, principal: str, client_id: str, reason: str) -> bool:
+        """Close one client's connection. @return: whether there was one."""
+        return self._broker.disconnect(principal, client_id, reason)
+
+    def retained(self, topic_filter: str) -> Iterable[RetainedInfo]:
+        """@return: the retained messages that a valid filter matches."""
+        kept = self._broker.store.retained
+        for topic in kept.topics(topic_filter):
+            message = kept.get(topic)
+            if message is not None:
+                yield RetainedInfo(topic, message.payload, message.qos)
+
+    def figures(self) -> Mapping[str, object]:
+        """@return: the original's `getStats()` (spec/mqtt.md section 7), and what aemos counts."""
+        broker, settings = self._broker, self._broker.settings
+        clients, totals = broker.clients(), broker.totals()
+        return {
+            "isInitialized": broker.draining is None,
+            "connectedClients": len(clients),
+            "authenticatedClients": sum(client.principal != ANONYMOUS.key for client in clients),
+            "port": settings.port,
+            "host": settings.host,
+            "connections": len(broker.connections),
+            "maxConnections": settings.max_connections,
+            "sessions": broker.session_count,
+            "subscriptions": broker.subscription_count,
+            "sharedSubscriptions": broker.shared_subscription_count,
+            "retainedMessages": len(broker.store.retained),
+            "connectionsOpened": totals.opened,
+            "connectionsTurnedAway": totals.turned_away,
+            "clientsAccepted": totals.accepted,
+            "clientsRefused": totals.refused,
+            "sessionsExpired": totals.expired,
+            "messagesReceived": totals.messages_received,
+            "messagesSent": totals.messages_sent,
+            "messagesDenied": totals.denied,
+            "packetsReceived": totals.packets_received,
+            "packetsSent": totals.packets_sent,
+            "bytesReceived": totals.bytes_received,
+            "bytesSent": totals.bytes_sent,
+            "dropped": dict(totals.dropped),
+            "closed": {reason.value: count for reason, count in totals.closed.items()},
+        }
