@@ -25,6 +25,7 @@ from aemos.http.routes.device_tokens import DeviceTokenRoutes
 from aemos.http.routes.devices import DeviceRoutes
 from aemos.http.routes.mqtt import MqttRoutes
 from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
+from aemos.http.routes.retention import RetentionRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
 from aemos.http.routing import Group
@@ -48,6 +49,7 @@ from aemos.services.history import History
 from aemos.services.ledger import Ledger
 from aemos.services.mqtt_clients import MqttClients
 from aemos.services.queries import Queries
+from aemos.services.retention import Policies
 from aemos.services.sensors import Sensors
 from aemos.services.state_changes import StateChanges
 from aemos.services.telemetry import ReadingIngest
@@ -211,6 +213,16 @@ def _sow(tx: Transaction) -> None:
             },
         )
         _sow_pump(tx, organization, f"{name} pump")
+        tx.insert(
+            "retention_policy",
+            {
+                "id": organization,
+                "organization_id": organization,
+                "raw_days": 365,
+                "created_at": tx.now,
+                "updated_at": tx.now,
+            },
+        )
 
 
 def _sow_pump(tx: Transaction, organization: int, name: str) -> None:
@@ -285,6 +297,7 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         HistoryRoutes(queries, BulkIntake(router, history, database.writer, reactor)),
         LatestRoutes(queries),
         MqttRoutes(clients),
+        RetentionRoutes(Policies(database)),
     ]
     site = build_site(Api(groups, authenticator), settings, reactor)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")

@@ -83,6 +83,14 @@ class Database:
     repeat_days: int = setting(
         7, "how long a stored reading is remembered to recognise its repeats", valid=at_least(0)
     )
+    retention_interval: float = setting(
+        600.0, "how often readings that are too old are looked for", valid=at_least(1)
+    )
+    max_size: int = setting(
+        0,
+        "bytes of a SQLite file beyond which the oldest readings are rolled up; 0 = no limit",
+        valid=at_least(0),
+    )
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ from aemos.model import Instant, Principal
 from aemos.services import access
 from aemos.services.buckets import Buckets
 from aemos.services.variables import sensor_for, variable_for
-from aemos.storage import areas, history, queries, variables
+from aemos.storage import areas, history, queries, rollups, variables
 from aemos.storage.database import Database
 from aemos.storage.queries import Position, Range, Summary
 from aemos.storage.transaction import Row, Transaction
@@ -150,6 +150,8 @@ class Queries:
         @param start: inclusive, None = the oldest reading. @param end: exclusive.
         @param functions: of `avg min max sum count first last`. A value that is no number counts in
             `count` and nowhere else; `first` and `last` are texts as stored.
+        What was rolled up counts where its hour or day (UTC) begins.
+
         @return: `from` (when the slot begins) and the functions, in order of time.
         @raise BadRequest: more than `MAX_BUCKETS` slots.
         @raise NotFound, Forbidden: as `variables.variable_for`.
@@ -157,12 +159,14 @@ class Queries:
 
         def read(tx: Transaction) -> list[Row]:
             variable_for(tx, by, "sensor.view", variable_id)
-            extent = queries.extent(tx, variable_id)
-            if extent is None:
+            extents = [queries.extent(tx, variable_id), rollups.extent(tx, variable_id)]
+            known = [extent for extent in extents if extent is not None]
+            if not known:
                 return []
-            oldest, newest = extent
-            first = oldest if start is None else max(start, oldest)
-            last = Instant(newest + 1) if end is None else min(end, Instant(newest + 1))
+            first = min(oldest for oldest, _ in known)
+            last = Instant(max(newest for _, newest in known) + 1)
+            first = first if start is None else max(start, first)
+            last = last if end is None else min(end, last)
             if (last - first) // buckets.width > MAX_BUCKETS:
                 raise BadRequest(
                     f"more than {MAX_BUCKETS} buckets: take larger ones, or a shorter range"
@@ -236,11 +240,10 @@ def _summed(
         if summary is None:
             at = queries.next_time(tx, variable_id, until)
             continue
-        if begin in found:  # the clocks were changed within the slot
-            found[begin].add(summary)
-        else:
-            found[begin] = summary
+        _gather(found, begin, summary)  # twice where the clocks are changed within the slot
         at = until
+    for begin, summary in rollups.within(tx, variable_id, start, end):
+        _gather(found, buckets.start_of(begin), summary)
     if "first" in functions:
         times = [one.first_at for one in found.values() if one.first is None]
         texts = queries.values_at(tx, variable_id, times, last=False)
@@ -252,6 +255,13 @@ def _summed(
         for one in found.values():
             one.last = texts.get(one.last_at, one.last)
     return found
+
+
+def _gather(found: dict[Instant, Summary], begin: Instant, summary: Summary) -> None:
+    if begin in found:
+        found[begin].add(summary)
+    else:
+        found[begin] = summary
 
 
 def _figure(function: str, summary: Summary) -> Any:

@@ -1,4 +1,4 @@
-"""Work that comes round: forgetting old keys and ledger entries, looking for foreign changes."""
+"""Work that comes round: forgetting what is old, looking for foreign changes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aemos.config.schema import Settings
 from aemos.errors import StorageUnavailable
 from aemos.model import Instant
 from aemos.services.catalogue import Catalogue
+from aemos.services.retention import Retention
 from aemos.storage import ledger, readings
 from aemos.storage.database import Database
 
@@ -29,9 +30,11 @@ class Upkeep:
         self, database: Database, catalogue: Catalogue, settings: Settings, clock: IReactorTime
     ) -> None:
         self._database, self._clock, self._settings = database, clock, settings
+        self._retention = retention = Retention(database, settings.database, clock)
         self._jobs: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
             ("forgetting old keys of readings", _MINUTE, self._forget_keys),
             ("cutting the ledger", _MINUTE, self._cut_ledger),
+            ("rolling up old readings", settings.database.retention_interval, retention.apply),
         ]
         if not database.dialect.single_writer:
             refresh = settings.ingest.catalogue_refresh
@@ -50,6 +53,7 @@ class Upkeep:
 
     def stop(self) -> None:
         """End; a job that is running is left to finish."""
+        self._retention.stop()
         for call in self._running:
             call.stop()
         self._running.clear()

@@ -40,12 +40,18 @@ class Range:
 def page(
     tx: Transaction, variable_id: int, within: Range, limit: int, offset: int = 0
 ) -> list[Row]:
-    """@return: readings of one variable in order of (recievedAt, id), or the reverse."""
+    """@return: readings of one variable in order of (recievedAt, id), or the reverse.
+
+    First the ids, out of the index alone, then their rows. Asked for the rows at once, MariaDB
+    walks all readings of the variable before a cursor, and every database reads the rows that an
+    offset skips.
+    """
     where, params = _within(variable_id, within)
     direction = "DESC" if within.descending else "ASC"
     return tx.all(
-        f"SELECT * FROM DataStream WHERE {where}"
-        f" ORDER BY recievedAt {direction}, id {direction} LIMIT %s OFFSET %s",
+        f"SELECT d.* FROM (SELECT id FROM DataStream WHERE {where}"
+        f" ORDER BY recievedAt {direction}, id {direction} LIMIT %s OFFSET %s) page"
+        f" JOIN DataStream d ON d.id = page.id ORDER BY d.recievedAt {direction}, d.id {direction}",
         (*params, limit, offset),
     )
 

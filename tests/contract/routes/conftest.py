@@ -26,6 +26,8 @@ _TABLES = (
     "mqtt_client",
     "reading_key",
     "DataStream",
+    "reading_rollup",
+    "retention_policy",
     "TelemetryData",
     "DeviceToken",
     "AreaSensor",

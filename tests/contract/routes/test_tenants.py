@@ -39,6 +39,10 @@ REQUESTS: list[tuple[str, str, str, object]] = [
     ("HistoryRoutes.aggregate", "GET", "/datastreams/telemetry/1/aggregate", None),
     ("HistoryRoutes.export", "GET", "/datastreams/telemetry/1/export?format=ndjson", None),
     ("LatestRoutes.latest", "GET", "/telemetry/latest?sensorId=1", None),
+    ("RetentionRoutes.create", "POST", "/retention", {"telemetryDataId": 1, "rawDays": 1}),
+    ("RetentionRoutes.get", "GET", "/retention/1", None),
+    ("RetentionRoutes.change", "PATCH", "/retention/1", {"rawDays": 1}),
+    ("RetentionRoutes.delete", "DELETE", "/retention/1", None),
     ("DataStreamRoutes.get", "GET", "/datastreams/1", None),
     ("DataStreamRoutes.change", "PATCH", "/datastreams/1", {"value": "2"}),
     ("DataStreamRoutes.delete", "DELETE", "/datastreams/1", None),
@@ -73,6 +77,7 @@ OWN_LISTS = {
     "MqttRoutes.disconnect",
     "MqttRoutes.stats",
     "MqttRoutes.retained",
+    "RetentionRoutes.list_all",
 }
 
 TABLES = (
@@ -82,6 +87,7 @@ TABLES = (
     "TelemetryData",
     "DeviceToken",
     "DataStream",
+    "retention_policy",
     "Device",
     "AreaDevice",
     "DeviceState",
