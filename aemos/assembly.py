@@ -33,6 +33,7 @@ from aemos.http.routes.telemetry import TelemetryRoutes
 from aemos.http.routes.user_roles import UserRoleRoutes
 from aemos.http.routing import Group
 from aemos.http.site import build_site
+from aemos.mail.smtp import SmtpMailer
 from aemos.messages.router import Router
 from aemos.model import ANONYMOUS, Kind
 from aemos.mqtt.administration import Administration
@@ -59,8 +60,10 @@ from aemos.services.login import Login
 from aemos.services.memberships import Memberships
 from aemos.services.mqtt_clients import MqttClients
 from aemos.services.organizations import Organizations
+from aemos.services.outbox import Outbox
 from aemos.services.passwords import Passwords
 from aemos.services.queries import Queries
+from aemos.services.recovery import Recovery
 from aemos.services.reports import Reports
 from aemos.services.retention import Policies
 from aemos.services.roles import Roles
@@ -117,6 +120,9 @@ class Services:
         self.authenticator = Authenticator(
             self.authentication, self.catalogue, reactor, self.token_use.used
         )
+        mailer = SmtpMailer(settings.mail, reactor) if settings.mail.host else None
+        self.outbox = Outbox(database, mailer, reactor)
+        self.recovery = Recovery(database, events, passwords, self.outbox, settings.mail.link)
         self.upkeep = Upkeep(database, self.catalogue, settings, reactor)
         passed_on = PassedOn(self.catalogue, self.ledger)
         status = StatusIngest(self.catalogue, writer, events, self.ledger)
@@ -203,7 +209,7 @@ class Doors:
             ),
             TestRoutes(),
             MetricsRoutes(self.metrics.render, self.rule_queue),
-            AuthRoutes(services.authentication),
+            AuthRoutes(services.authentication, services.recovery),
             OrganizationRoutes(Organizations(database)),
             RoleRoutes(roles),
             PermissionRoutes(roles, memberships),

@@ -103,6 +103,7 @@ class Server(LoggedService):
         self._doors = Doors(self._services)
         ports = await self._open_doors(settings, self._doors)
         self._services.upkeep.start()
+        self._services.outbox.start()
         _spare_the_collector()
         _write_ports(settings.data_dir, ports)
         bound = ", ".join(f"{name} {port}" for name, port in ports.items())
@@ -172,7 +173,11 @@ class Server(LoggedService):
         await self._within(ends, closing, "acknowledging what was taken")
         if services is not None:
             services.upkeep.stop()
-            await self._within(ends, [ensureDeferred(services.token_use.stop())], "last uses")
+            last = [
+                ensureDeferred(services.token_use.stop()),
+                ensureDeferred(services.outbox.stop()),
+            ]
+            await self._within(ends, last, "last uses and letters")
         if doors is not None:
             await self._within(ends, [ensureDeferred(doors.clients.stop())], "records of clients")
         if self._database is not None:

@@ -33,7 +33,9 @@ from aemos.services.catalogue import Catalogue
 from aemos.services.events import DeviceStateChanged, Events, UserChanged
 from aemos.services.memberships import Memberships
 from aemos.services.organizations import Organizations
+from aemos.services.outbox import Mailer, Outbox
 from aemos.services.passwords import Passwords
+from aemos.services.recovery import Recovery
 from aemos.services.reports import Reports
 from aemos.services.roles import Roles
 from aemos.services.rules.chains import RuleChains
@@ -90,6 +92,7 @@ class Accounts:
     tokens: WebTokens
     authentication: Authentication
     health: Health
+    outbox: Outbox
     site: Site
     url: str
     client: HTTPClient
@@ -177,9 +180,12 @@ def _sow(tx: Transaction) -> None:
             tx.insert("OrganizationUser", {**key, "role": role_id, "status": status})
 
 
-async def open_accounts(database: Database, settings: Http | None = None) -> tuple[Accounts, Any]:
+async def open_accounts(
+    database: Database, settings: Http | None = None, mailer: Mailer | None = None
+) -> tuple[Accounts, Any]:
     """Sow the rows, wire the rooms as the server does, open a port.
 
+    @param mailer: None = there is no mail server.
     @return: the server, and an async function that closes it.
     """
     settings = settings or Http(rate_limit=False)
@@ -196,10 +202,12 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
     health.add("database", database.ping)
     observed: list[tuple[str, str, int, float]] = []
     accounts: Accounts
+    outbox = Outbox(database, mailer, clock)
+    recovery = Recovery(database, events, passwords, outbox, "https://farm.example/")
     changes, queue = StateChanges(database, events), RuleQueue(clock)
     roles, memberships = Roles(database, events), Memberships(database, events)
     groups: list[Group] = [
-        AuthRoutes(authentication),
+        AuthRoutes(authentication, recovery),
         RoleRoutes(roles),
         PermissionRoutes(roles, memberships),
         UserRoleRoutes(memberships),
@@ -232,6 +240,7 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
         tokens=tokens,
         authentication=authentication,
         health=health,
+        outbox=outbox,
         site=site,
         url=f"http://127.0.0.1:{port.getHost().port}",
         client=HTTPClient(Agent(reactor, pool=pool)),
@@ -242,6 +251,7 @@ async def open_accounts(database: Database, settings: Http | None = None) -> tup
         events.subscribe(event, accounts.happened.append)
 
     async def close() -> None:
+        await outbox.stop()
         await port.stopListening()
         await site.drain()
         await pool.closeCachedConnections()

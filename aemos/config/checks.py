@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
+from email.utils import parseaddr
 from typing import Any
 
 Check = Callable[[Any], str]
@@ -33,6 +34,14 @@ def at_least(lowest: float) -> Check:
 def more_than(limit: float) -> Check:
     """A number above `limit`."""
     return lambda value: "" if value > limit else f"is not more than {limit}"
+
+
+def mail_address(value: str) -> str:
+    """An e-mail address, with or without a name: `Farm <farm@example.org>`."""
+    address = parseaddr(value)[1]
+    local, at, domain = address.rpartition("@")
+    plain = address.isascii() and address.isprintable() and " " not in address
+    return "" if local and at and domain and plain else "is not an e-mail address"
 
 
 def one_of(*words: str) -> Check:

@@ -18,6 +18,7 @@ from aemos.config.checks import (
     between,
     database_url,
     duration,
+    mail_address,
     more_than,
     networks,
     one_of,
@@ -281,6 +282,34 @@ class Auth:
 
 
 @attrs.frozen
+class Mail:
+    host: str = setting(
+        "",
+        "server that takes mail to be sent (SMTP); empty: no mail is sent, passwords cannot be "
+        "reset by mail",
+        env="SMTP_HOST",
+    )
+    port: int = setting(587, "its port", env="SMTP_PORT", valid=PORT)
+    user: str = setting("", "name to sign in with; empty: do not sign in", env="SMTP_USER")
+    password: str = setting("", "its password", env="SMTP_PASSWORD", secret=True)
+    tls: str = setting(
+        "starttls",
+        "starttls, tls (from the first byte, port 465) or none; the certificate is checked",
+        env="SMTP_TLS",
+        valid=one_of("starttls", "tls", "none"),
+    )
+    sender: str = setting(
+        "aemos@localhost", "address that letters come from", env="SMTP_FROM", valid=mail_address
+    )
+    link: str = setting(
+        "",
+        "address of the dashboard, for links in letters, e.g. https://farm.example; empty: letters "
+        "show the token only",
+        env="DASHBOARD_URL",
+    )
+
+
+@attrs.frozen
 class Realtime:
     anonymous: tuple[str, ...] = setting(
         [],
@@ -359,5 +388,6 @@ class Settings:
     mqtt: Mqtt = attrs.field(factory=Mqtt)
     auth: Auth = attrs.field(factory=Auth)
     realtime: Realtime = attrs.field(factory=Realtime)
+    mail: Mail = attrs.field(factory=Mail)
     ingest: Ingest = attrs.field(factory=Ingest)
     log: Log = attrs.field(factory=Log)

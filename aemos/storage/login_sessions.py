@@ -31,3 +31,11 @@ def revoke(tx: Transaction, session_id: str, user_id: int, expires_at: Instant) 
     if not found:
         create(tx, session_id, user_id, expires_at)
         revoke(tx, session_id, user_id, expires_at)
+
+
+def revoke_all(tx: Transaction, user_id: int) -> None:
+    """End every session of a user that is not over."""
+    tx.execute(
+        "UPDATE login_session SET revoked_at = %s WHERE user_id = %s AND revoked_at IS NULL",
+        (tx.now, user_id),
+    )

@@ -222,6 +222,19 @@ _ALL = (
         "uuid:text status:text metadata:json reported_at:instant last_seen_at:instant",
     ),
     _table(
+        "mail_outbox",
+        "id:id recipient:text subject:text body:text created_at:instant expires_at:instant "
+        "attempts:int next_attempt_at:instant",
+    ),
+    _table(
+        "account_token",
+        "digest:text user_id:id purpose:text email:text created_at:instant expires_at:instant",
+    ),
+    _table(
+        "verified_email",
+        "user_id:id email:text verified_at:instant",
+    ),
+    _table(
         "login_session",
         "id:text user_id:id created_at:instant expires_at:instant revoked_at:instant",
     ),

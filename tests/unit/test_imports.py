@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     {"tap", "cli", "server", "assembly", "reactor", "simulator"},
-    {"mqtt", "http", "realtime"},
+    {"mqtt", "http", "realtime", "mail"},
     {"messages"},
     {"services"},
     {"storage"},

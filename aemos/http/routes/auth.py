@@ -11,6 +11,10 @@ from aemos.http.render import Answer, success
 from aemos.http.routing import API, Auth, Call, route
 from aemos.http.schemas import UNSET, Body, Email, Short, UnsetType, given
 from aemos.services.auth import Account, Authentication, SignIn
+from aemos.services.recovery import Recovery
+
+NewPassword = Annotated[str, Meta(min_length=8)]
+Token = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class Credentials(Body):
@@ -25,7 +29,7 @@ class Registration(Body):
 
     userName: Annotated[str, Meta(min_length=3, max_length=256)]
     email: Email
-    password: Annotated[str, Meta(min_length=8)]
+    password: NewPassword
     termsAndConditions: bool
     phoneNumber: Short | UnsetType | None = UNSET
     notifyByEmail: bool | UnsetType = UNSET
@@ -58,13 +62,32 @@ class Refreshing(Body):
     refreshToken: Annotated[str, Meta(min_length=1)]
 
 
+class Forgotten(Body):
+    """Body of `POST /auth/forgot-password`."""
+
+    email: Email
+
+
+class Reset(Body):
+    """Body of `POST /auth/reset-password`."""
+
+    token: Token
+    password: NewPassword
+
+
+class Verification(Body):
+    """Body of `POST /auth/verify-email`."""
+
+    token: Token
+
+
 class AuthRoutes:
     """Sessions of users."""
 
     prefixes: ClassVar[tuple[str, ...]] = (f"{API}/auth",)
 
-    def __init__(self, authentication: Authentication) -> None:
-        self._authentication = authentication
+    def __init__(self, authentication: Authentication, recovery: Recovery) -> None:
+        self._authentication, self._recovery = authentication, recovery
 
     @route("POST", "/login", auth=Auth.OPEN)
     async def login(self, call: Call, body: Credentials) -> Answer:
@@ -76,6 +99,7 @@ class AuthRoutes:
     async def signup(self, call: Call, body: Registration) -> Answer:
         """Make an account, without any role, and sign in."""
         sign_in = await self._authentication.signup(body.columns(), body.password)
+        self._recovery.ask_to_verify(body.email)
         user = {**_full(sign_in.account), "termsAndConditions": True}
         data = {"user": user, **_session(sign_in)}
         if body.notifyUser:
@@ -98,8 +122,28 @@ class AuthRoutes:
     @route("GET", "/me", data={"user": "User"})
     async def me(self, call: Call) -> Answer:
         """Show the caller's account: under `user`, and flat as the dashboard reads it."""
-        user = _full(await self._authentication.account(call.principal))
+        account = await self._authentication.account(call.principal)
+        verified = await self._recovery.verified(account.user)
+        user = {**_full(account), "emailVerified": verified}
         return success(data={"user": user, **user})
+
+    @route("POST", "/forgot-password", auth=Auth.OPEN)
+    async def forgot_password(self, call: Call, body: Forgotten) -> Answer:
+        """Get a token for a new password by mail; the answer tells nothing about the account."""
+        self._recovery.ask_for_reset(body.email)
+        return success(message="If there is such an account, a letter is on its way")
+
+    @route("POST", "/reset-password", auth=Auth.OPEN)
+    async def reset_password(self, call: Call, body: Reset) -> Answer:
+        """Set a new password with the token from the letter; every session of the user ends."""
+        await self._recovery.reset(body.token, body.password)
+        return success(message="Password reset successfully")
+
+    @route("POST", "/verify-email", auth=Auth.OPEN)
+    async def verify_email(self, call: Call, body: Verification) -> Answer:
+        """Confirm an e-mail address with the token from the letter."""
+        await self._recovery.verify(body.token)
+        return success(message="Email verified successfully")
 
 
 def _brief(account: Account) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""How letters get out of the house."""

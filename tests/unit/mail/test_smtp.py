@@ -1,0 +1,79 @@
+"""Letters on their way to a mail server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.mail.smtp import SMTPClientError, SMTPConnectError, TLSRequiredError
+
+from aemos.mail.smtp import SmtpMailer
+from aemos.services.outbox import MailRefused
+from tests.mailbox import Mailbox, text_of
+
+
+@pytest_twisted.async_yield_fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    box = Mailbox()
+    yield box
+    await box.close()
+
+
+async def test_a_letter_arrives_as_it_was_written(mailbox: Mailbox) -> None:
+    settings = mailbox.settings(sender="Ada's farm <farm@example.org>")
+    body = "Grüße\n.\nFrom here on\n"
+    await SmtpMailer(settings, reactor).send("bob@example.org", "Tür offen", body)
+    letter = await mailbox.letters.get()
+    assert text_of(letter) == body
+    assert (letter["From"], letter["To"]) == ("Ada's farm <farm@example.org>", "bob@example.org")
+    assert letter["Message-ID"].endswith("@example.org>")
+    assert letter["Auto-Submitted"] == "auto-generated"
+    assert letter["Date"]
+    assert "?=" in letter["Subject"]
+
+
+async def test_it_signs_in_where_it_has_to() -> None:
+    mailbox = Mailbox("ada", "secret")
+    try:
+        settings = mailbox.settings(user="ada", password="secret")
+        await SmtpMailer(settings, reactor).send("bob@example.org", "s", "b")
+        assert (await mailbox.letters.get())["Subject"] == "s"
+        # A wrong password is a matter of settings: the letter is kept, not dropped.
+        wrong = mailbox.settings(user="ada", password="guess")
+        with pytest.raises(SMTPClientError):
+            await SmtpMailer(wrong, reactor).send("bob@example.org", "s", "b")
+    finally:
+        await mailbox.close()
+
+
+@pytest.mark.parametrize(("code", "error"), [(550, MailRefused), (451, SMTPClientError)])
+async def test_a_refusal_for_good_differs_from_one_for_now(
+    mailbox: Mailbox, code: int, error: type[Exception]
+) -> None:
+    mailbox.refusal = code
+    with pytest.raises(error):
+        await SmtpMailer(mailbox.settings(), reactor).send("bob@example.org", "s", "b")
+
+
+async def test_nothing_goes_in_clear_where_encryption_is_asked_for(mailbox: Mailbox) -> None:
+    settings = mailbox.settings(tls="starttls")
+    with pytest.raises(TLSRequiredError):
+        await SmtpMailer(settings, reactor).send("bob@example.org", "s", "b")
+    assert mailbox.attempts == 0
+
+
+async def test_a_server_that_is_away_is_an_error_for_now(mailbox: Mailbox) -> None:
+    settings = mailbox.settings()
+    await mailbox.close()
+    with pytest.raises(SMTPConnectError):
+        await SmtpMailer(settings, reactor).send("bob@example.org", "s", "b")
+
+
+@pytest.mark.parametrize("recipient", ["bøb@example.org", "bob@example.org>\r\nRCPT TO:<eve@x>"])
+async def test_an_address_that_smtp_cannot_write_is_refused(
+    mailbox: Mailbox, recipient: str
+) -> None:
+    with pytest.raises(MailRefused):
+        await SmtpMailer(mailbox.settings(), reactor).send(recipient, "s", "b")
