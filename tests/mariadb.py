@@ -29,6 +29,8 @@ class MariaDB:
     def __init__(self) -> None:
         # Not pytest's folder: the path of a unix socket has at most 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="aemos-mariadb-"))
+        # A server that starts removes the temporary tables of all that share this folder.
+        self._temporary = f"--tmpdir={tempfile.mkdtemp(dir=self._folder)}"
         self.port = _free_port()
         self._names = (f"aemos_{number}" for number in itertools.count(1))
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,6 +47,7 @@ class MariaDB:
                 f"--datadir={self._folder / 'data'}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
+                self._temporary,
                 _NO_AIO,
             ],
             capture_output=True,
@@ -69,6 +72,7 @@ class MariaDB:
                 "--bind-address=127.0.0.1",
                 "--skip-name-resolve",
                 "--innodb-buffer-pool-size=64M",
+                self._temporary,
                 _NO_AIO,
             ],
             stdin=subprocess.DEVNULL,
