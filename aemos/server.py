@@ -9,22 +9,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
 from aemos import __version__
 from aemos.assembly import Doors, Services
 from aemos.config.schema import Settings
-from aemos.errors import AemosError, StartError
-from aemos.http.door import HttpDoor
-from aemos.mqtt.protocol import MqttFactory
-from aemos.mqtt.websocket import MqttWebSocketFactory
+from aemos.errors import AemosError, ConfigurationError, StartError
+from aemos.listeners import Listeners
 from aemos.observability.logs import LoggedService, Observer
 from aemos.reactor import spare_log_context
 from aemos.services import demo
@@ -51,16 +47,22 @@ class Server(LoggedService):
         reactor: Any,
         observer: Observer,
         command: Mapping[Any, Any] | None = None,
+        read: Callable[[], Settings] | None = None,
     ) -> None:
+        """@param read: reads the configuration again (SIGHUP); without it that changes nothing.
+
+        It may raise `ConfigurationError`.
+        """
         super().__init__(observer, command)
         self._settings, self._reactor = settings, reactor
+        self._read = read
+        self._acl = settings.mqtt.acl
         self._control: ControlSocket | None = None
         self._passwords: Passwords | None = None
         self._database: Database | None = None
         self._services: Services | None = None
         self._doors: Doors | None = None
-        self._http: HttpDoor | None = None
-        self._ports: list[IListeningPort] = []
+        self._listeners: Listeners | None = None
         self._starting: Deferred[None] | None = None
 
     # ------------------------------------------------------------------ start
@@ -68,7 +70,7 @@ class Server(LoggedService):
     def startService(self) -> None:
         """Begin to start; a failure is one line in the log and ends the process with code 1."""
         super().startService()  # type: ignore[no-untyped-call]
-        self._reactor.callWhenRunning(_stop_on_signals, self._reactor)
+        self._reactor.callWhenRunning(_heed_signals, self._reactor, self.reload)
         spare_log_context()
         self._starting = ensureDeferred(self._start())
 
@@ -101,7 +103,12 @@ class Server(LoggedService):
             await users.create_admin(settings.auth.admin_email, settings.auth.admin_password)
         self._services = Services(settings, reactor, events, database, passwords)
         self._doors = Doors(self._services)
-        ports = await self._open_doors(settings, self._doors)
+        await self._doors.clients.start()
+        await self._doors.broker.start()
+        self._doors.sys_topics.start()
+        self._listeners = Listeners(reactor, settings, self._doors)
+        await self._listeners.open()
+        ports = self._listeners.ports
         self._services.upkeep.start()
         self._services.outbox.start()
         _spare_the_collector()
@@ -112,44 +119,36 @@ class Server(LoggedService):
             # The log takes sys.stdout over and would mask the tokens.
             print(demo.banner(settings, farm, ports), file=sys.__stdout__, flush=True)
 
-    async def _open_doors(self, settings: Settings, doors: Doors) -> dict[str, int]:
-        """Listen at every door. @return: the TCP ports that were bound, by name of the door."""
-        ports = {}
-        mqtt = settings.mqtt
-        await doors.clients.start()
-        await doors.broker.start()
-        doors.sys_topics.start()
-        if mqtt.enabled:
-            if not mqtt.auth_enabled:
-                self._log.warn("mqtt.auth_enabled is false: MQTT clients are not checked at all")
-            endpoint = mqtt.endpoint or _tcp(mqtt.host, mqtt.port)
-            ports["mqtt"] = await self._listen("MQTT", endpoint, MqttFactory(doors.broker))
-            endpoint = mqtt.websocket_endpoint
-            if not endpoint and mqtt.websocket_port:
-                endpoint = _tcp(mqtt.host, mqtt.websocket_port)
-            if endpoint:
-                factory = MqttWebSocketFactory(doors.broker)
-                port = await self._listen("MQTT over WebSocket", endpoint, factory)
-                ports["mqtt_websocket"] = port
-        if settings.http.enabled:
-            http = HttpDoor(doors.site, settings.http, self._reactor, settings.stop_grace)
-            await http.listen()
-            self._http = http
-            ports["http"] = http.port or 0
-        return ports
-
-    async def _listen(self, name: str, endpoint: str, factory: IProtocolFactory) -> int:
-        try:
-            port = await serverFromString(self._reactor, endpoint).listen(factory)
-        except Exception as error:
-            raise StartError(f"{name} cannot listen on {endpoint}: {error}") from error
-        self._ports.append(port)
-        return getattr(port.getHost(), "port", 0)
-
     def _fail(self, reason: str) -> None:
         self._log.critical("aemos cannot start: {reason}", reason=reason)
         atexit.register(_exit_with_failure)
         self._reactor.callLater(0, self._reactor.stop)
+
+    # ------------------------------------------------------------------ reload
+
+    def reload(self) -> None:
+        """Read the configuration again, and take from it what can change while clients stay.
+
+        That is the level of the log, the ACL of MQTT and what the files of TLS hold. Where it is
+        wrong, everything stays as it was.
+        """
+        services, doors, listeners = self._services, self._doors, self._listeners
+        if self._read is None or services is None or doors is None or listeners is None:
+            return
+        try:
+            settings = self._read()
+        except ConfigurationError as error:
+            for line in str(error).splitlines():
+                self._log.error("configuration not taken over: {line}", line=line)
+            return
+        for problem in listeners.reload(settings):
+            self._log.error("certificates not taken over: {problem}", problem=problem)
+        if settings.mqtt.acl != self._acl:
+            self._acl = settings.mqtt.acl
+            services.authorization.configure(self._acl)
+            doors.broker.rights_changed()
+        self._log.info("configuration read again")
+        self.observer.level = settings.log.level
 
     # ------------------------------------------------------------------ stop
 
@@ -164,12 +163,11 @@ class Server(LoggedService):
             self._starting.cancel()
         doors, services = self._doors, self._services
         closing: list[Deferred[Any]] = []
-        closing += [maybeDeferred(port.stopListening) for port in self._ports]
+        if self._listeners is not None:
+            closing += self._listeners.close()
         if doors is not None:
             doors.sys_topics.stop()
             closing.append(doors.broker.drain())
-        if self._http is not None:
-            closing.append(self._http.stopService())
         await self._within(ends, closing, "acknowledging what was taken")
         if services is not None:
             services.upkeep.stop()
@@ -203,11 +201,6 @@ class Server(LoggedService):
             timer.cancel()
 
 
-def _tcp(host: str, port: int) -> str:
-    escaped = host.replace("\\", "\\\\").replace(":", "\\:")
-    return f"tcp:{port}:interface={escaped}:backlog=1024"
-
-
 def _spare_the_collector() -> None:
     """Let the cyclic collector look less often, and never at what lives as long as the server.
 
@@ -234,8 +227,11 @@ def _write_ports(data_dir: str, ports: Mapping[str, int]) -> None:
     os.replace(f"{path}.new", path)
 
 
-def _stop_on_signals(reactor: Any) -> None:
-    """Let an ordered stop end with exit code 0: twistd would end as if the signal had killed it."""
+def _heed_signals(reactor: Any, reload: Callable[[], None]) -> None:
+    """Let an ordered stop end with exit code 0: twistd would end as if the signal had killed it.
+
+    SIGHUP reads the configuration again.
+    """
 
     def stop() -> None:
         with contextlib.suppress(ReactorNotRunning):  # the second signal of an impatient operator
@@ -243,6 +239,7 @@ def _stop_on_signals(reactor: Any) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: reactor.callFromThread(stop))
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(reload))
 
 
 def _exit_with_failure() -> None:

@@ -11,6 +11,7 @@ from twisted.python import usage
 
 from aemos import __version__
 from aemos.config.load import describe, load
+from aemos.config.schema import Settings
 from aemos.errors import ConfigurationError
 from aemos.observability import logs
 from aemos.server import Server
@@ -46,11 +47,16 @@ def makeService(
     """
     if reactor is None:
         from twisted.internet import reactor  # late: importing it installs one
-    try:
-        path = options["config"]
-        settings = load(
-            path, os.environ if environ is None else environ, demo=bool(options["demo"])
+
+    def read() -> Settings:
+        return load(
+            options["config"],
+            os.environ if environ is None else environ,
+            demo=bool(options["demo"]),
         )
+
+    try:
+        settings = read()
     except ConfigurationError as error:
         for line in str(error).splitlines():
             print(f"aemos: {line}", file=sys.stderr)
@@ -60,4 +66,4 @@ def makeService(
         sys.exit(0)
     command = options.parent
     observer = logs.install(settings.log, command)
-    return Server(settings, reactor, observer, command)
+    return Server(settings, reactor, observer, command, read)

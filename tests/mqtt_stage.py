@@ -124,6 +124,11 @@ class MemoryLogin:
     ) -> None:
         self.door.answer(lambda: done(self._who(username, password)))
 
+    def certified(
+        self, name: str, username: str | None, done: Callable[[Principal | AemosError], object]
+    ) -> None:
+        self.door.answer(lambda: done(self._who(name, b"pw")))
+
     def refresh(
         self, principal: Principal, done: Callable[[Principal | AemosError], object]
     ) -> None:

@@ -145,6 +145,20 @@ class _Reader:
                 here, there = there, here
             where = self.given.get(f"auth.{here}", f"auth.{here}")
             self.problems.append(f"{where}: auth.{here} needs auth.{there} beside it")
+        http, tls = settings.http, settings.mqtt.tls
+        if http.tls_port or http.tls_endpoint:
+            self._need("HTTPS", "http.tls_", cert=http.tls_cert, key=http.tls_key)
+        if tls.port or tls.endpoint or tls.websocket_port or tls.websocket_endpoint:
+            self._need("MQTT over TLS", "mqtt.tls.", cert=tls.cert, key=tls.key)
+        if tls.client_certificates == "required":
+            self._need("mqtt.tls.client_certificates: required", "mqtt.tls.", ca=tls.ca)
+        if tls.crl:
+            self._need("mqtt.tls.crl", "mqtt.tls.", ca=tls.ca)
+
+    def _need(self, what: str, prefix: str, **values: str) -> None:
+        for name, value in values.items():
+            if not value:
+                self.problems.append(f"{prefix}{name}: {what} needs it")
 
     def _value(self, key: str, field: attrs.Attribute[Any], node: yaml.Node | None) -> Any:
         """@return: the value given for a key; None when none is, or it is wrong (and noted)."""

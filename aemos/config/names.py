@@ -10,8 +10,6 @@ DATABASE_PARTS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
 
 REFUSED = {
     "ENABLE_COAP": "there is no CoAP in this version; leave it out or set it to false",
-    "MQTT_TLS_PORT": "there is no such listener in this version; for TLS set MQTT_ENDPOINT to "
-    "ssl:8883:privateKey=key.pem:certKey=cert.pem, or let a proxy decrypt",
 }
 """Switches for what is not here: a server that ignored them would be less than was asked for."""
 
@@ -44,9 +42,6 @@ WITHOUT_EFFECT = (
     "HEALTH_CHECK_DATABASE",
     "INSTANCE_ID",
     "LOG_RETENTION_DAYS",
-    "MQTT_TLS_CA",
-    "MQTT_TLS_CERT",
-    "MQTT_TLS_KEY",
     "NODE_ENV",
     "NOTIFICATION_BUFFER_SIZE",
     "NOTIFICATION_INTERVAL",

@@ -102,6 +102,14 @@ class Http:
     endpoint: str = setting(
         "", "a Twisted endpoint string instead of host and port", env="HTTP_ENDPOINT"
     )
+    tls_port: int = setting(0, "port for HTTPS; 0 = off", env="HTTP_TLS_PORT", valid=PORT)
+    tls_endpoint: str = setting(
+        "", "a Twisted endpoint string below TLS instead of host and tls_port"
+    )
+    tls_cert: str = setting(
+        "", "PEM file of the certificate with its chain behind it", env="HTTP_TLS_CERT"
+    )
+    tls_key: str = setting("", "PEM file of its private key", env="HTTP_TLS_KEY")
     trusted_proxies: tuple[str, ...] = setting(
         [], "networks whose forwarding headers are believed", env="TRUSTED_PROXIES", valid=networks
     )
@@ -146,6 +154,33 @@ class Acl:
 
 
 @attrs.frozen
+class Tls:
+    port: int = setting(0, "port for MQTT over TLS; 0 = off", env="MQTT_TLS_PORT", valid=PORT)
+    endpoint: str = setting("", "a Twisted endpoint string below TLS instead of host and port")
+    websocket_port: int = setting(
+        0, "port for MQTT over WebSocket over TLS; 0 = off", env="MQTT_WSS_PORT", valid=PORT
+    )
+    websocket_endpoint: str = setting(
+        "", "a Twisted endpoint string below TLS instead of host and websocket_port"
+    )
+    cert: str = setting(
+        "", "PEM file of the certificate with its chain behind it", env="MQTT_TLS_CERT"
+    )
+    key: str = setting("", "PEM file of its private key", env="MQTT_TLS_KEY")
+    ca: str = setting(
+        "", "PEM file of the authorities whose client certificates count", env="MQTT_TLS_CA"
+    )
+    crl: str = setting("", "PEM file of their revocation lists", env="MQTT_TLS_CRL")
+    client_certificates: str = setting(
+        "identity",
+        "with a CA: off (not asked for), identity (a certificate whose common name is a uuid "
+        "replaces the token) or required (in addition to the token)",
+        env="MQTT_TLS_CLIENT_CERTIFICATES",
+        valid=one_of("off", "identity", "required"),
+    )
+
+
+@attrs.frozen
 class Mqtt:
     enabled: bool = setting(True, "serve MQTT", env="ENABLE_MQTT")
     host: str = setting("0.0.0.0", "address to listen on", env="MQTT_HOST")
@@ -160,6 +195,12 @@ class Mqtt:
     )
     websocket_endpoint: str = setting(
         "", "a Twisted endpoint string instead of host and websocket_port", env="MQTT_WS_ENDPOINT"
+    )
+    proxy_protocol: tuple[str, ...] = setting(
+        [],
+        "networks of balancers whose connections begin with a PROXY header (version 1 or 2)",
+        env="MQTT_PROXY_PROTOCOL",
+        valid=networks,
     )
     auth_enabled: bool = setting(
         True, "false admits everybody and checks nothing (warned at start)", env="MQTT_AUTH_ENABLED"
@@ -247,6 +288,7 @@ class Mqtt:
     strict_text: bool = setting(
         True, "close on control characters and non-characters in text [MQTT-1.5.3]"
     )
+    tls: Tls = attrs.field(factory=Tls)
     acl: Acl = attrs.field(factory=Acl)
 
 

@@ -187,9 +187,14 @@ class Broker:
             else:
                 self._admission.admit(connection, packet, result)
 
-        self._login.authenticate(
-            packet.username, packet.password, connection.peer.private, answered
-        )
+        identified = self.settings.tls.client_certificates == "identity"
+        name = connection.peer.certified() if identified else ""
+        if name:
+            self._login.certified(name, packet.username, answered)
+        else:
+            self._login.authenticate(
+                packet.username, packet.password, connection.peer.private, answered
+            )
 
     def turn_away(self, connection: Connection, error: AemosError) -> None:
         """Refuse a client."""
@@ -429,6 +434,12 @@ class Broker:
         self.rights += 1
         for session in list(self._by_identity.get(event.user_id, ())):
             self.refresh(session)
+
+    def rights_changed(self) -> None:
+        """Ask again about everything that anybody has subscribed to: the rules are others now."""
+        self.rights += 1
+        for session in [s for sessions in self._by_identity.values() for s in sessions]:
+            self.recheck(session)
 
     def refresh(self, session: Session) -> None:
         """Find out who the client is by now; close the connection if it is nobody any more."""

@@ -35,6 +35,15 @@ class Login(Protocol):
         @param private: nobody on the way can read the password.
         """
 
+    def certified(
+        self,
+        name: str,
+        username: str | None,
+        done: Callable[[Principal | AemosError], object],
+        /,
+    ) -> None:
+        """Call `done` with whom a verified client certificate of that name signs in."""
+
     def refresh(
         self, principal: Principal, done: Callable[[Principal | AemosError], object], /
     ) -> None:

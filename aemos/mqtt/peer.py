@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 
 import attrs
 from twisted.internet.interfaces import ISSLTransport
+
+from aemos.tls import common_name
+
+
+def _nobody() -> str:
+    return ""
 
 
 @attrs.frozen(slots=True)
@@ -13,12 +21,14 @@ class Peer:
     """`name` is what logs show, `host` the address ("" = a unix socket), `over` the transport.
 
     `private` tells whether nobody on the way can read what is sent: TLS, or this very machine.
+    `certified` gives the name that a client certificate proves ("" = none), after the handshake.
     """
 
     name: str
     host: str
     over: str
     private: bool
+    certified: Callable[[], str] = _nobody
 
     def __str__(self) -> str:
         return self.name
@@ -45,6 +55,7 @@ def peer_of(transport: object, address: object, *, websocket: bool = False) -> P
         host=host,
         over=words[encrypted],
         private=encrypted or not host or _is_loopback(host),
+        certified=partial(common_name, transport) if encrypted else _nobody,
     )
 
 

@@ -18,15 +18,17 @@ from aemos.mqtt.peer import peer_name, peer_of
 class MqttProtocol(Protocol):
     """Moves bytes between a transport and a `Connection`."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, address: IAddress | None) -> None:
+        """@param address: of the client, if it is not the transport's: a balancer is between."""
         self._broker = broker
+        self._address = address
 
     def connectionMade(self) -> None:
         transport = cast(ITransport, self.transport)
         # Acknowledgements are small and gathered already: waiting for more would only delay them.
         with suppress(AttributeError):
             transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
-        peer = peer_of(transport, transport.getPeer())
+        peer = peer_of(transport, self._address or transport.getPeer())
         outbox = outbox_for(cast(Transport, transport), self._broker.turn, peer.name)
         self._connection = connection = Connection(self._broker, outbox, peer)
         # Every read of every client comes through here: without a method in between.
@@ -47,4 +49,4 @@ class MqttFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> MqttProtocol | None:
         if not self._broker.admits(peer_name(addr)):
             return None
-        return MqttProtocol(self._broker)
+        return MqttProtocol(self._broker, addr)

@@ -32,6 +32,7 @@ class MqttWebSocket(WebSocketServerProtocol):
     factory: MqttWebSocketFactory
     transport: Any  # TCP or TLS: more interfaces than one annotation can name
     connection: Connection
+    address: IAddress | None = None
     _aemos_status = _NORMAL
 
     # ------------------------------------------------------------------ from below
@@ -40,7 +41,8 @@ class MqttWebSocket(WebSocketServerProtocol):
         """Part of `IProtocol`: the time for handshake and CONNECT starts together."""
         broker = self.factory.broker
         super().connectionMade()
-        peer = peer_of(self.transport, self.transport.getPeer(), websocket=True)
+        address = self.address or self.transport.getPeer()
+        peer = peer_of(self.transport, address, websocket=True)
         self.connection = Connection(broker, Outbox(self, broker.turn, peer.name), peer)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -130,4 +132,6 @@ class MqttWebSocketFactory(WebSocketServerFactory):
         """Part of `IProtocolFactory`: None turns the client away."""
         if not self.broker.admits(peer_name(addr)):
             return None
-        return super().buildProtocol(addr)
+        protocol: Any = super().buildProtocol(addr)
+        protocol.address = addr
+        return protocol

@@ -100,11 +100,15 @@ class Authorization:
     ) -> None:
         """@param anonymous_rooms: organization ids, or "all": the setting `realtime.anonymous`."""
         self._catalogue, self._database, self._clock = catalogue, database, clock
+        self.configure(acl)
+        self._anonymous_all = "all" in anonymous_rooms
+        self._anonymous = frozenset(int(name) for name in anonymous_rooms if name != "all")
+
+    def configure(self, acl: Acl) -> None:
+        """Take these rules from now on; whoever remembers answers has to be told by the caller."""
         self._open = acl.mode == "open"
         self._rules = [_Rule.of(rule) for rule in acl.rules]
         self.filters_delivery = any(not rule.grants and rule.subscribe for rule in self._rules)
-        self._anonymous_all = "all" in anonymous_rooms
-        self._anonymous = frozenset(int(name) for name in anonymous_rooms if name != "all")
 
     def may_publish(self, principal: Principal, client_id: str, topic: str, done: Decided) -> None:
         """May this client publish to this topic? (Those with `$` are the broker's matter.)"""

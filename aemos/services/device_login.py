@@ -12,6 +12,9 @@ from aemos.services.catalogue import Catalogue, Credential, Identity
 
 LoginDone = Callable[[Principal | AemosError], object]
 
+BY_CERTIFICATE = Credential(0, "certificate", None)
+"""Of who came with a client certificate: valid as long as the device exists, unlike any digest."""
+
 _MAX_NAME = 128  # a uuid has 36; longer names cannot be known and are not looked up
 
 
@@ -64,6 +67,20 @@ class DeviceLogin:
 
         self._catalogue.find(username, found)
 
+    def certified(self, name: str, done: LoginDone) -> None:
+        """Sign in by the uuid in a client certificate that was verified; as `authenticate` else."""
+
+        def found(identity: Identity | StorageUnavailable | None) -> None:
+            if isinstance(identity, Identity):
+                done(identity.principal(BY_CERTIFICATE))
+            else:
+                done(identity or Unauthenticated("the certificate's name is that of no device"))
+
+        if len(name) > _MAX_NAME:
+            done(Unauthenticated("the certificate's name is that of no device"))
+        else:
+            self._catalogue.find(name, found)
+
     def refresh(self, principal: Principal, done: LoginDone) -> None:
         """Call `done` with the principal as its rights are now, or with why its sessions must end.
 
@@ -75,7 +92,11 @@ class DeviceLogin:
             now = Instant.of(self._clock.seconds())
             credential = None
             if isinstance(identity, Identity):
-                credential = identity.credential_by_digest(principal.credential, now)
+                credential = (
+                    BY_CERTIFICATE
+                    if principal.credential == BY_CERTIFICATE.digest
+                    else identity.credential_by_digest(principal.credential, now)
+                )
             if not isinstance(identity, Identity) or credential is None:
                 done(Unauthenticated("the token was revoked or has expired"))
             else:

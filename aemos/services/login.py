@@ -39,6 +39,18 @@ class Login:
         else:
             self._devices.authenticate(username, password, done)
 
+    def certified(self, name: str, username: str | None, done: LoginDone) -> None:
+        """Sign in the device whose client certificate was verified; as `authenticate` else.
+
+        @param username: given beside the certificate; it cannot be another's.
+        """
+        if not self._settings.auth_enabled:
+            done(ANONYMOUS)
+        elif username and username != name:
+            done(Unauthenticated("the client certificate names somebody else"))
+        else:
+            self._devices.certified(name, done)
+
     def refresh(self, principal: Principal, done: LoginDone) -> None:
         """Call `done` with the principal as of now, or with why its sessions must end."""
         if principal.kind in (PrincipalKind.SENSOR, PrincipalKind.DEVICE):

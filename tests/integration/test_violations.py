@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import Iterator
 
 import pytest
 
-from aemos.mqtt.packets import ConnAck, Connect, Disconnect, PingReq, PingResp, Publish, Subscribe
+from aemos.mqtt.packets import ConnAck, Disconnect, Publish, Subscribe
 from tests.integration.server import Sensor, Server
+from tests.integration.wire import PING, PONG, Wire, hello
 from tests.wire.table import BAD
-
-PING, PONG = PingReq().encode(), PingResp().encode()
-
-
-class Wire:
-    """A socket to the MQTT port."""
-
-    def __init__(self, server: Server) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", server.ports["mqtt"]), timeout=15)
-
-    def send(self, *parts: bytes) -> None:
-        self._socket.sendall(b"".join(parts))
-
-    def read(self, size: int) -> bytes:
-        """@return: exactly so many bytes, or what came before the end."""
-        data = b""
-        while len(data) < size and (more := self._socket.recv(size - len(data))):
-            data += more
-        return data
-
-    def rest(self) -> bytes:
-        """@return: what comes before the server closes."""
-        data = b""
-        with contextlib.suppress(ConnectionResetError):
-            while more := self._socket.recv(4096):
-                data += more
-        return data
-
-    def check(self) -> None:
-        """Make sure that the server answers here."""
-        self.send(PING)
-        assert self.read(2) == PONG
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +17,16 @@ def sensor(server: Server) -> Sensor:
     return server.add_sensor()
 
 
-def hello(sensor: Sensor, client_id: str = "wire", *, level: int = 4) -> bytes:
-    """@return: a CONNECT that is accepted."""
-    token = sensor.token.encode()
-    return Connect(client_id, level, username=sensor.uuid, password=token).encode()
-
-
 @pytest.fixture
 def wire(server: Server) -> Iterator[Wire]:
-    with Wire(server) as wire:
+    with Wire.to(server) as wire:
         yield wire
 
 
 @pytest.fixture(scope="module")
 def bystander(server: Server, sensor: Sensor) -> Iterator[Wire]:
     """A client that should notice nothing of all this."""
-    with Wire(server) as wire:
+    with Wire.to(server) as wire:
         wire.send(hello(sensor, "bystander"))
         assert wire.read(4) == ConnAck().encode()
         yield wire
@@ -80,7 +35,7 @@ def bystander(server: Server, sensor: Sensor) -> Iterator[Wire]:
 def test_malformed_connects_are_closed(server: Server, bystander: Wire) -> None:
     """[MQTT-3.1.4-1] [MQTT-3.1.2-2] A wrong level is told, nothing else is."""
     for case in (case for case in BAD if case.raw[0] >> 4 == 1):
-        with Wire(server) as wire:
+        with Wire.to(server) as wire:
             wire.send(case.raw)
             told = ConnAck(1).encode() if case.clause == "MQTT-3.1.2-2" else b""
             assert wire.rest() == told, case.name
@@ -92,7 +47,7 @@ def test_violations_close_after_what_was_due_before_them(
 ) -> None:
     """[MQTT-4.8.0-1] Every entry of the table; nobody else notices."""
     for case in (case for case in BAD if case.level == 4):
-        with Wire(server) as wire:
+        with Wire.to(server) as wire:
             wire.send(hello(sensor), PING, case.raw, PING)
             assert wire.rest() == ConnAck().encode() + PONG, case.name
         bystander.check()

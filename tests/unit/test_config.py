@@ -285,3 +285,20 @@ def test_no_part_of_a_password_is_ever_shown(url: str) -> None:
     password = url.removeprefix("mysql://").partition(":")[2].rpartition("@")[0]
     assert password not in line
     assert password[-2:] not in line.removeprefix("database.url: mysql")
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"MQTT_TLS_PORT": "8883", "MQTT_TLS_KEY": "k"}, "mqtt.tls.cert: MQTT over TLS needs it"),
+        ({"MQTT_WSS_PORT": "9443", "MQTT_TLS_CERT": "c"}, "mqtt.tls.key: MQTT over TLS needs it"),
+        ({"HTTP_TLS_PORT": "443", "HTTP_TLS_CERT": "c"}, "http.tls_key: HTTPS needs it"),
+        ({"MQTT_TLS_CRL": "r"}, "mqtt.tls.ca: mqtt.tls.crl needs it"),
+        (
+            {"MQTT_TLS_CLIENT_CERTIFICATES": "required"},
+            "mqtt.tls.ca: mqtt.tls.client_certificates: required needs it",
+        ),
+    ],
+)
+def test_tls_needs_its_files(environ: dict[str, str], said: str) -> None:
+    assert problems(None, environ) == [said]

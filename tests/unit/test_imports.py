@@ -11,13 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = [
-    {"tap", "cli", "server", "assembly", "reactor", "simulator"},
+    {"tap", "cli", "server", "listeners", "proxy", "assembly", "reactor", "simulator"},
     {"mqtt", "http", "realtime", "mail"},
     {"messages"},
     {"services"},
     {"storage"},
     {"config", "observability"},
-    {"redaction"},
+    {"redaction", "tls"},
     {"topics"},
     {"json"},
     {"model"},
