@@ -16,7 +16,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
-from aemos.errors import AemosError, NotFound
+from aemos.errors import AemosError, Forbidden, NotFound
 from aemos.http.auth import Authenticator
 from aemos.http.render import Shape, failure, write
 from aemos.http.routing import Auth, Call, Endpoint, Group, Route, table
@@ -76,6 +76,8 @@ class Api:
         try:
             principal = await self._authenticator.principal(request, route.auth)
             shape = Shape.E1
+            if route.permission and route.permission_first:
+                require_somewhere(principal, route.permission)
             arguments = _validated(route, request, content)
             if route.permission:
                 require_somewhere(principal, route.permission)
@@ -88,7 +90,9 @@ class Api:
         except AemosError as error:
             if error.status == 500:
                 self._log.failure("{route} failed", route=endpoint.template)
-            answer = failure(error, shape)
+            # Where a permission is declared, a guard refuses, not the handler.
+            guarded = route.permission and isinstance(error, Forbidden)
+            answer = failure(error, Shape.E1 if guarded else shape)
         except Exception:
             self._log.failure(
                 "{method} {route} failed, request {id}",

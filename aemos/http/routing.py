@@ -59,6 +59,7 @@ class Route:
     path: str
     auth: Auth
     permission: str
+    permission_first: bool
     status: int
     data: object
     errors: Shape
@@ -86,6 +87,7 @@ def route(
     *,
     auth: Auth = Auth.USER,
     permission: str = "",
+    permission_first: bool = False,
     status: int = 200,
     data: object = None,
     errors: Shape = Shape.E1,
@@ -100,6 +102,7 @@ def route(
 
     @param permission: must be held in some organization before the handler runs; the service then
         asks for it in the organization that owns the resource.
+    @param permission_first: ask for it before query and body are looked at (Compat: a few do).
     @param status: of a success.
     @param data: what `data` holds in a success, for the description of the API: a table name, a
         list of one, or a mapping of keys to these.
@@ -120,6 +123,7 @@ def route(
             path=path,
             auth=auth,
             permission=permission,
+            permission_first=permission_first,
             status=status,
             data=data,
             errors=errors,

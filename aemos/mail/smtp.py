@@ -10,10 +10,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.mail.smtp import ESMTPSender, ESMTPSenderFactory, SMTPDeliveryError
+from twisted.mail.smtp import ESMTPSender, ESMTPSenderFactory, SMTPClientError, SMTPDeliveryError
 from twisted.python.failure import Failure
 
 from aemos.config.schema import Mail
+from aemos.errors import AemosError, Unavailable
 from aemos.model import Instant
 from aemos.services.outbox import MailRefused
 
@@ -58,6 +59,7 @@ class SmtpMailer:
         """Send a plain text; done when the server has taken it over.
 
         @raise MailRefused: the server will never take it, or the address cannot be written.
+        @raise Unavailable: not now, or not with these settings.
         """
         settings = self._settings
         if not recipient.isascii() or any(mark in recipient for mark in "\r\n<>"):
@@ -88,11 +90,8 @@ class SmtpMailer:
             self._reactor.connectTCP(settings.host, settings.port, factory, timeout=_TIMEOUT)
         try:
             await done
-        except SMTPDeliveryError as error:
-            # Only this one is about the letter; what goes wrong before is a matter of settings.
-            if error.code in _NEVER:
-                raise MailRefused(str(error)) from error
-            raise
+        except SMTPClientError as error:
+            raise _told(error) from None
         finally:
             await factory.gone
 
@@ -107,3 +106,12 @@ class SmtpMailer:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(body)
         return message.as_bytes()
+
+
+def _told(error: SMTPClientError) -> AemosError:
+    """Say what went wrong without the transcript that Twisted adds: signing in is part of it."""
+    says = str(error).partition("\n")[0]
+    # Only a failed delivery is about the letter; what goes wrong before is a matter of settings.
+    if isinstance(error, SMTPDeliveryError) and error.code in _NEVER:
+        return MailRefused(says)
+    return Unavailable(says)

@@ -35,7 +35,14 @@ class DeviceStateInstanceRoutes:
     def __init__(self, changes: StateChanges) -> None:
         self._changes = changes
 
-    @route("POST", "", permission="device.update", status=201, data="DeviceStateInstance")
+    @route(
+        "POST",
+        "",
+        permission="device.update",
+        permission_first=True,
+        status=201,
+        data="DeviceStateInstance",
+    )
     async def create(self, call: Call, body: NewInstance) -> Answer:
         """Give a state of a device a new value."""
         row = await self._changes.set_by_name(

@@ -77,7 +77,13 @@ class DeviceStateRoutes:
         """Show a state."""
         return success(data=await self._states.get(call.principal, state_id))
 
-    @route("PATCH", "/<state_id>", permission="device.update", data="DeviceState")
+    @route(
+        "PATCH",
+        "/<state_id>",
+        permission="device.update",
+        permission_first=True,
+        data="DeviceState",
+    )
     async def change(self, call: Call, state_id: str, body: StateChange) -> Answer:
         """Change a state."""
         number = _number("id", state_id)

@@ -106,7 +106,14 @@ class RuleChainRoutes:
     def __init__(self, chains: RuleChains, runs: RuleRuns) -> None:
         self._chains, self._runs = chains, runs
 
-    @route("GET", "", permission="rule.view", errors=Shape.E2, data=["RuleChain"])
+    @route(
+        "GET",
+        "",
+        permission="rule.view",
+        permission_first=True,
+        errors=Shape.E2,
+        data=["RuleChain"],
+    )
     async def list_all(self, call: Call, query: OfOrganization) -> Answer:
         """List the chains of an organization with their nodes."""
         return success(data=await self._chains.listed(call.principal, query.organizationId))

@@ -160,6 +160,12 @@ async def test_a_value_that_does_not_fit_changes_nothing(farm: Farm) -> None:
     assert farm.happened == []
 
 
+async def test_the_right_is_asked_for_before_the_body_is_looked_at(farm: Farm) -> None:
+    for method, path in (("POST", "/device-state-instances"), ("PATCH", "/device-states/1")):
+        for who, status in (("north-viewer", 403), ("north-admin", 400)):
+            assert (await farm.call(method, path, who, {"x": 1})).status == status
+
+
 async def test_any_value_goes_where_no_values_are_listed(farm: Farm) -> None:
     await farm.run("UPDATE DeviceState SET allowedValues = NULL WHERE id = 1")
     assert (await put(farm, "half", initiatedBy="rule")).data["initiatedBy"] == "rule"

@@ -182,6 +182,16 @@ async def test_every_route_is_for_the_organization_of_the_chain(accounts: Accoun
     assert [await accounts.rows(f"SELECT * FROM {name}") for name in tables] == before
 
 
+async def test_guards_and_handlers_answer_errors_in_their_own_shapes(accounts: Accounts) -> None:
+    chain = await new_chain(accounts)
+    path = f"/rule-chains/{chain}"
+    reply = await accounts.call("GET", path + "?organizationId=1", "south-admin")
+    assert (reply.status, reply.body["statusCode"], reply.body["status"]) == (403, 403, "fail")
+    assert (await accounts.call("GET", "/rule-chains", "nobody")).status == 403
+    reply = await accounts.call("GET", "/rule-chains/99?organizationId=1", "root")
+    assert reply.body == {"status": "error", "message": "Rule chain not found"}
+
+
 BAD_UUID = 'Invalid UUID format: "x". Expected UUID v4 format'
 
 
