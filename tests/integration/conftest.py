@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from tests.integration.device import Device
 from tests.integration.server import Sensor, Server
 from tests.mariadb import MariaDB
@@ -16,7 +17,10 @@ from tests.mariadb import MariaDB
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A started server; each test makes its own sensors in it. Topics `free/#` are open to all."""
+    """A started server; each test makes its own sensors in it. Topics `free/#` are open to all.
+
+    It listens in every way that clients of others can reach it.
+    """
     folder = tmp_path_factory.mktemp("server")
     mariadb: MariaDB | None = None
     if request.param == "sqlite":
@@ -25,7 +29,23 @@ def server(
         mariadb = request.getfixturevalue("mariadb")
         name = mariadb.new_database()
         url = mariadb.url(name)
-    server = Server(folder, url, mqtt={"acl": {"rules": [{"allow": "both", "topic": "free/#"}]}})
+    authority = Authority(folder)
+    pair = authority.issue("server")
+    server = Server(
+        folder,
+        url,
+        mqtt={
+            "acl": {"rules": [{"allow": "both", "topic": "free/#"}]},
+            "tls": {
+                "endpoint": "tcp:0:interface=127.0.0.1",
+                "websocket_endpoint": "tcp:0:interface=127.0.0.1",
+                "cert": pair.cert_path,
+                "key": pair.key_path,
+                "ca": authority.path,
+            },
+        },
+    )
+    server.authority = authority
     try:
         yield server.start()
     finally:

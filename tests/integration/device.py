@@ -43,12 +43,14 @@ class Device:
         client_id: str = "",
         clean: bool = True,
         transport: str = "tcp",
+        encrypted: bool = False,
         protocol: int = MQTTv311,
         keepalive: int = 60,
         will: Will | None = None,
     ) -> None:
         self._keepalive = keepalive
-        self._port = server.ports["mqtt" if transport == "tcp" else "mqtt_websocket"]
+        port = "mqtt" if transport == "tcp" else "mqtt_websocket"
+        self._port = server.ports[f"{port}_tls" if encrypted else port]
         self._answered, self._lost = Event(), Event()
         self._code = -1
         self._granted: queue.Queue[list[int]] = queue.Queue()
@@ -63,6 +65,9 @@ class Device:
             reconnect_on_failure=False,
         )
         client.max_inflight_messages_set(1000)
+        if encrypted:
+            assert server.authority is not None
+            client.tls_set(server.authority.path)
         if username is not None:
             client.username_pw_set(username, password)
         if will is not None:

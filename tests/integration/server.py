@@ -23,6 +23,7 @@ from aemos.config import schema
 from aemos.model import Instant
 from aemos.storage.location import dialect_of
 from aemos.storage.transaction import Transaction, in_transaction
+from tests.certificates import Authority
 
 T = TypeVar("T")
 
@@ -68,11 +69,13 @@ class Server:
     def __init__(self, folder: Path, url: str, **sections: Mapping[str, Any]) -> None:
         """@param sections: of the configuration, over those that suit tests.
 
-        A command in `wrapper` starts the process, `taskset` for example.
+        A command in `wrapper` starts the process, `taskset` for example. `authority` is the one
+        that its TLS listeners trust, for whoever gave it some.
         """
         self.folder, self.url = folder, url
         self.log_path = folder / "server.log"
         self.ports: dict[str, int] = {}
+        self.authority: Authority | None = None
         self.wrapper: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._config = folder / "aemos.yaml"

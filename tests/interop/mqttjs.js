@@ -2,14 +2,16 @@
 // for what comes back. Its one argument is a JSON object; it prints one as well.
 "use strict";
 
+const fs = require("fs");
 const mqtt = require("mqtt");
 
-const { url, username, password, topic, foreign, qos, count, comesBack } = JSON.parse(process.argv[2]);
+const { url, ca, username, password, topic, foreign, qos, count, comesBack } = JSON.parse(process.argv[2]);
 const result = { connack: 0, granted: null, refused: null, acknowledged: 0, received: [] };
 
 const client = mqtt.connect(url, {
   username,
   password,
+  ca: ca && fs.readFileSync(ca),
   protocolVersion: 4,
   reconnectPeriod: 0,
   connectTimeout: 15000,

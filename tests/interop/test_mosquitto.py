@@ -130,3 +130,39 @@ def test_a_retained_status_is_given_to_a_later_subscriber(server):
         timeout=30,
     )
     assert json.loads(done.stdout) == {"status": "online"}
+
+
+def test_a_line_over_tls_stores_a_reading(server):
+    sensor = server.add_sensor()
+    code, said = over_tls(
+        server, sensor, *("-u", sensor.uuid, "-P", sensor.token), *reading(sensor, "1")
+    )
+    assert code == 0, said
+    assert [row["value"] for row in server.stored(sensor)] == ["1"]
+
+
+def test_a_client_certificate_takes_the_place_of_the_token(server):
+    sensor = server.add_sensor()
+    pair = server.authority.issue(sensor.uuid)
+    shown = ["--cert", pair.cert_path, "--key", pair.key_path]
+    code, said = over_tls(server, sensor, *shown, *reading(sensor, "2"))
+    assert code == 0, said
+    assert [row["value"] for row in server.stored(sensor)] == ["2"]
+
+
+def reading(sensor: Sensor, value: str) -> list[str]:
+    message = {"value": value, "variableName": "temperature"}
+    return ["-q", "1", "-t", sensor.datastream, "-m", json.dumps(message)]
+
+
+def over_tls(server: Server, sensor: Sensor, *more: str) -> tuple[int, str]:
+    """@return: exit code of mosquitto_pub at the TLS port, and what it said."""
+    assert server.authority is not None
+    address = ["-h", "localhost", "-p", str(server.ports["mqtt_tls"])]
+    done = subprocess.run(
+        [need("mosquitto_pub"), *address, "--cafile", server.authority.path, *more],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stdout + done.stderr

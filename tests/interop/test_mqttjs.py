@@ -1,4 +1,4 @@
-"""MQTT.js, over TCP and over WebSocket, as a device uses it."""
+"""MQTT.js, over TCP and WebSocket, plain and over TLS, as a device uses it."""
 
 from __future__ import annotations
 
@@ -37,18 +37,36 @@ def mqttjs(server: Server) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def url(server: Server, transport: str) -> str:
-    if transport == "tcp":
-        return f"mqtt://127.0.0.1:{server.ports['mqtt']}"
-    return f"ws://127.0.0.1:{server.ports['mqtt_websocket']}"
+def where(server: Server, transport: str) -> dict[str, str]:
+    """@return: the part of a task that says where to connect to."""
+    scheme, port = {
+        "tcp": ("mqtt", "mqtt"),
+        "websocket": ("ws", "mqtt_websocket"),
+        "tls": ("mqtts", "mqtt_tls"),
+        "websocket-tls": ("wss", "mqtt_websocket_tls"),
+    }[transport]
+    assert server.authority is not None
+    url = f"{scheme}://127.0.0.1:{server.ports[port]}"
+    return {"url": url, "ca": server.authority.path} if "tls" in transport else {"url": url}
 
 
-@pytest.mark.parametrize("transport", ["tcp", "websocket"])
-@pytest.mark.parametrize("qos", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("transport", "qos"),
+    [
+        ("tcp", 0),
+        ("tcp", 1),
+        ("tcp", 2),
+        ("websocket", 0),
+        ("websocket", 1),
+        ("websocket", 2),
+        ("tls", 2),
+        ("websocket-tls", 2),
+    ],
+)
 def test_publishes_are_stored_and_come_back(server, mqttjs, transport, qos):
     sensor, other = server.add_sensor(), server.add_sensor()
     result = mqttjs(
-        url=url(server, transport),
+        **where(server, transport),
         username=sensor.uuid,
         password=sensor.token,
         topic=sensor.datastream,
@@ -70,7 +88,7 @@ def test_publishes_are_stored_and_come_back(server, mqttjs, transport, qos):
 def test_a_wrong_token_is_connack_5(server, mqttjs, transport):
     sensor = server.add_sensor()
     result = mqttjs(
-        url=url(server, transport),
+        **where(server, transport),
         username=sensor.uuid,
         password="0" * 64,
         topic=sensor.datastream,
