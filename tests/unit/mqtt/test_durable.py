@@ -461,3 +461,27 @@ def test_a_shared_message_goes_with_its_row_to_another_member() -> None:
     back = stage.client("m2", clean=False, present=True)
     assert [p.payload for p in back.publishes()] == [b"x"]
     assert stage.client("m1", clean=False, present=True).publishes() == []
+
+
+def test_what_is_not_stored_yet_is_not_sent_though_the_client_makes_room() -> None:
+    stage = Stage()
+    subscriber = subscribed(stage, 1)
+    send(stage, b"1")
+    assert len(subscriber.publishes()) == 1
+    stage.database.door.later = True
+    stage.client("pub").send(Publish("a", b"2", 1, packet_id=1))
+    subscriber.send(PubAck(1))
+    assert subscriber.publishes() == []
+    stage.database.door.open()
+    assert [p.payload for p in subscriber.publishes()] == [b"2"]
+
+
+def test_a_shared_copy_is_stored_in_one_unit_with_the_message_too() -> None:
+    stage = Stage()
+    subscribed(stage, 1, "$share/g/#")
+    publisher = stage.client("pub", clean=False)
+    stage.clock.advance(1)
+    before = stage.database.units
+    publisher.send(Publish(DATA, b"x", 2, packet_id=1))
+    assert stage.database.units == before + 1
+    assert count(stage.database, "mqtt_queue") == count(stage.database, "mqtt_inbound") == 1
