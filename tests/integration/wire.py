@@ -47,6 +47,10 @@ class Wire:
                 data += more
         return data
 
+    def finish(self) -> None:
+        """Send the end of the stream; reading goes on."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def check(self) -> None:
         """Make sure that the server answers here."""
         self.send(PING)
