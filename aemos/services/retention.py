@@ -17,6 +17,7 @@ from aemos.model import Instant, Principal
 from aemos.services import access
 from aemos.storage import organizations, retention, rollups, sensors, variables
 from aemos.storage.database import Database
+from aemos.storage.retention import Due
 from aemos.storage.transaction import Row, Transaction
 
 _AT_ONCE = 1000  # rows of one transaction: a few milliseconds that ingest waits on SQLite
@@ -158,16 +159,22 @@ class Retention:
     async def apply(self) -> None:
         """Roll up and delete all that is due, then what a SQLite file has no room for."""
         now = Instant.of(self._clock.seconds())
-        for one in await self._database.read(retention.due, now, None):
-            done = await self._all(rollups.fold_before, one.variable_id, one.before)
-            self._log.debug(
-                "rolled up {count} readings of variable {id}", count=done, id=one.variable_id
-            )
-        for hours in (rollups.HOURLY, rollups.DAILY):
+        for hours in (None, rollups.HOURLY, rollups.DAILY):
+            if self._stopped:
+                return
             for one in await self._database.read(retention.due, now, hours):
-                await self._all(rollups.forget_before, one.variable_id, hours, one.before)
-        if self._max_size:
+                await self._clear(one)
+        if self._max_size and not self._stopped:
             await self._shrink()
+
+    async def _clear(self, one: Due) -> None:
+        if one.hours is not None:
+            await self._all(rollups.forget_before, one.variable_id, one.hours, one.before)
+            return
+        done = await self._all(rollups.fold_before, one.variable_id, one.before)
+        self._log.debug(
+            "rolled up {count} readings of variable {id}", count=done, id=one.variable_id
+        )
 
     async def _shrink(self) -> None:
         count = 0

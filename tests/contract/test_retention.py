@@ -15,8 +15,11 @@ from aemos.config import schema
 from aemos.errors import RowRefused
 from aemos.model import SERVER, Instant
 from aemos.services.buckets import DAY, HOUR, Buckets
+from aemos.services.catalogue import Catalogue
+from aemos.services.events import Events
 from aemos.services.queries import Queries
 from aemos.services.retention import Retention
+from aemos.services.upkeep import Upkeep
 from aemos.storage import retention, rollups
 from aemos.storage.database import Database, open_database
 from aemos.storage.transaction import Row, Transaction
@@ -202,6 +205,24 @@ async def test_the_work_comes_in_small_transactions_between_which_others_are_ser
     again, clock = keeping(database, 10)
     await finished(again.apply(), clock)
     assert await count(database) == 0
+
+
+async def test_the_work_comes_round_until_upkeep_is_stopped(database: Database) -> None:
+    variable = await variable_with(database, [(at * 1000, "1") for at in range(10)])
+    await keep(database, variable, 1)
+    _, clock = keeping(database, 10)
+    settings = schema.Settings()
+    catalogue = Catalogue(database, Events(), settings.ingest, clock)
+    upkeep = Upkeep(database, catalogue, settings, clock)
+    upkeep.start()
+    began = clock.seconds()
+    while await count(database):
+        clock.advance(60)
+    assert clock.seconds() - began >= settings.database.retention_interval
+    upkeep.stop()
+    await store(database, reading(variable, "2"))
+    clock.advance(3600)
+    assert await count(database) == 1
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

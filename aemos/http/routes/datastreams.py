@@ -111,6 +111,10 @@ def _text(value: str | int | float | bool) -> str:
 
 
 def _page(rows: Sequence[Mapping[str, Any]], total: int) -> Answer:
-    return success(
-        results=len(rows), data={"dataStreams": rows}, headers={"X-Total-Count": str(total)}
-    )
+    body = {
+        "status": "success",
+        "results": len(rows),
+        "total": total,
+        "data": {"dataStreams": rows},
+    }
+    return Answer(body, headers={"X-Total-Count": str(total)})
