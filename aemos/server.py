@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
-from aemos import __version__
+from aemos import __version__, open_files
 from aemos.assembly import Doors, Services
 from aemos.config.schema import Settings
 from aemos.errors import AemosError, ConfigurationError, StartError
@@ -84,6 +84,7 @@ class Server(LoggedService):
             self._fail("a fault of the server, see above")
 
     async def _open(self) -> None:
+        open_files.raise_limit(_open_files(self._settings))
         reactor, events = self._reactor, Events()
         _make_data_dir(self._settings.data_dir)
         self._control = ControlSocket(reactor, socket_path(self._settings), events)
@@ -210,6 +211,12 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def _open_files(settings: Settings) -> int:
+    """@return: how many sockets and files the server may come to have open."""
+    sockets = settings.mqtt.max_connections + settings.realtime.max_connections
+    return sockets + 1000  # requests, database, files
 
 
 def _make_data_dir(path: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -275,15 +276,21 @@ class ClosingTransport(StringTransport):
             protocol.connectionLost(Failure(ConnectionDone()))
 
 
+_UNHURRIED = {"refusal_time": 0.0, "publish_rate": 0.0, "publish_bytes": 0.0}
+"""No waiting for a clock that stands still."""
+
+
 class Client:
     """The far end: sends packets or bytes, reads what the server has sent."""
 
-    def __init__(self, stage: Stage, level: int = 4) -> None:
+    def __init__(self, stage: Stage, level: int = 4, address: IPv4Address | None = None) -> None:
         self._stage = stage
         self._splitter = Splitter(limit=1 << 28)
         self._rules = Rules(level, strict_text=False)
         self.transport = ClosingTransport()
-        protocol = stage.factory.buildProtocol(None)
+        if address is not None:
+            self.transport.peerAddr = address
+        protocol = stage.factory.buildProtocol(address)
         assert protocol is not None
         self.protocol = self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
@@ -351,7 +358,7 @@ class Stage:
         self.login = MemoryLogin()
         self.rights = MemoryRights()
         self.room = MemoryRoom()
-        self.settings = Mqtt(**settings)
+        self.settings = Mqtt(**{**_UNHURRIED, **settings})
         self.database = database or MemoryDatabase()
         self.database.clock = self.clock
         self._assigned = 0

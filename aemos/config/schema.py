@@ -277,6 +277,47 @@ class Mqtt:
         valid=at_least(0),
     )
     max_sessions: int = setting(100_000, "stored sessions in all", valid=at_least(1))
+    max_per_address: int = setting(
+        15_000, "connections from one address (IPv6: one /64); 0 = no limit", valid=at_least(0)
+    )
+    max_per_device: int = setting(
+        100, "connections of one device or user; 0 = no limit", valid=at_least(0)
+    )
+    connect_rate: float = setting(
+        2000.0,
+        "connections per second in all, ten seconds' worth at once; 0 = no limit",
+        valid=at_least(0),
+    )
+    connect_rate_per_address: float = setting(
+        1000.0, "the same from one address", valid=at_least(0)
+    )
+    publish_rate: float = setting(
+        10_000.0,
+        "messages per second of one device, beyond it is read more slowly; 0 = no limit",
+        valid=at_least(0),
+    )
+    publish_bytes: float = setting(
+        10.0 * 1024 * 1024, "bytes per second of the same", valid=at_least(0)
+    )
+    flapping_connects: int = setting(
+        60,
+        "connects of one client in flapping_window before it is banned; 0 = never",
+        valid=at_least(0),
+    )
+    flapping_window: float = setting(60.0, "seconds for these", valid=more_than(0))
+    max_failed_logins: int = setting(
+        100,
+        "different wrong credentials of one address in failed_login_window before it is banned;"
+        " 0 = never",
+        valid=at_least(0),
+    )
+    failed_login_window: float = setting(600.0, "seconds for these", valid=more_than(0))
+    ban_time: int = setting(300, "how long a ban lasts", valid=at_least(1))
+    refusal_time: float = setting(
+        0.2,
+        "a refusal of credentials comes this long after them, whatever was wrong",
+        valid=between(0, 5),
+    )
     client_records: int = setting(
         20_000, "clients that are remembered, connected or gone", valid=at_least(0)
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from aemos.model import ANONYMOUS, Principal
 from aemos.mqtt.broker import Broker
-from aemos.services.interfaces import ClientInfo, RetainedInfo
+from aemos.services.interfaces import Ban, ClientInfo, RetainedInfo
 
 
 class Administration:
@@ -39,6 +39,14 @@ class Administration:
             if message is not None:
                 yield RetainedInfo(topic, message.payload, message.qos)
 
+    def bans(self) -> Sequence[Ban]:
+        """@return: the bans in force, oldest first."""
+        return self._broker.guard.bans()
+
+    def lift(self, ban_id: int) -> bool:
+        """End a ban. @return: whether it was in force."""
+        return self._broker.guard.lift(ban_id)
+
     def figures(self) -> Mapping[str, object]:
         """@return: the original's `getStats()` (spec/mqtt.md section 7), and what aemos counts."""
         broker, settings = self._broker, self._broker.settings
@@ -67,6 +75,9 @@ class Administration:
             "packetsSent": totals.packets_sent,
             "bytesReceived": totals.bytes_received,
             "bytesSent": totals.bytes_sent,
+            "throttled": totals.throttled,
+            "banned": totals.banned,
+            "limited": dict(totals.limited),
             "dropped": dict(totals.dropped),
             "closed": {reason.value: count for reason, count in totals.closed.items()},
         }

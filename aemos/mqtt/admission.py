@@ -1,16 +1,21 @@
-"""How a client gets its session: taken over, found again or new, and stored before CONNACK."""
+"""How a client gets in: signed in, within the limits, with its session stored before CONNACK.
+
+A session is taken over, found again or new.
+"""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aemos.errors import StorageUnavailable, Unavailable
-from aemos.model import Principal
+from aemos.errors import AemosError, StorageUnavailable, Unauthenticated, Unavailable
+from aemos.model import Principal, PrincipalKind
+from aemos.mqtt.collaborators import Login
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.durable import DurableSession
 from aemos.mqtt.holds import CONNECTING
 from aemos.mqtt.packets import Connect
+from aemos.mqtt.packets.connect import NOT_AUTHORIZED, SERVER_UNAVAILABLE
 from aemos.mqtt.session import Session, TransientSession
 from aemos.services.events import ClientConnected
 
@@ -20,12 +25,64 @@ if TYPE_CHECKING:
 
 
 class Admission:
-    """Lets clients in that have signed in."""
+    """Answers every CONNECT."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, broker: Broker, login: Login) -> None:
+        self._broker, self._login = broker, login
 
-    def admit(self, connection: Connection, packet: Connect, principal: Principal) -> None:
+    def sign_in(self, connection: Connection, packet: Connect) -> None:
+        """End in `accept` or `refuse` of the connection, now or later."""
+        clock, peer = self._broker.clock, connection.peer
+        asked = clock.seconds()
+
+        def answered(result: Principal | AemosError) -> None:
+            if connection.closed:
+                return
+            if isinstance(result, AemosError):
+                delay = self._lateness(connection, packet, result, clock.seconds() - asked)
+                self.turn_away(connection, result, delay)
+            elif reason := self._objection(connection, result):
+                self.turn_away(connection, Unavailable(reason))
+            else:
+                self._admit(connection, packet, result)
+
+        identified = self._broker.settings.tls.client_certificates == "identity"
+        name = peer.certified() if identified else ""
+        if name:
+            self._login.certified(name, packet.username, answered)
+        else:
+            self._login.authenticate(packet.username, packet.password, peer.private, answered)
+
+    def turn_away(self, connection: Connection, error: AemosError, delay: float = 0.0) -> None:
+        """Refuse a client. @param delay: seconds until it is told."""
+        self._broker.counters.refused += 1
+        unavailable = isinstance(error, Unavailable)
+        code = SERVER_UNAVAILABLE if unavailable else NOT_AUTHORIZED
+        if delay:
+            connection.refuse_later(delay, code, str(error))
+        else:
+            connection.refuse(code, str(error))
+
+    def _lateness(
+        self, connection: Connection, packet: Connect, error: AemosError, took: float
+    ) -> float:
+        """@return: seconds to wait before a refusal, whose time must not tell if a name exists."""
+        if not isinstance(error, Unauthenticated) or not packet.username:
+            return 0.0
+        broker, name, secret = self._broker, packet.username, packet.password or b""
+        delay = broker.guard.failed(connection.peer.host, name, secret)
+        return max(delay, broker.settings.refusal_time - took, 0.0)
+
+    def _objection(self, connection: Connection, principal: Principal) -> str:
+        broker, client_id = self._broker, connection.client_id
+        if principal.kind is PrincipalKind.ANONYMOUS:
+            others = 0
+        else:
+            known = broker.connections_of(principal)
+            others = sum(1 for other in known if other.client_id != client_id)
+        return broker.guard.refusal(principal, client_id, connection.peer.host, others)
+
+    def _admit(self, connection: Connection, packet: Connect, principal: Principal) -> None:
         """End in `accept` or `refuse` of the connection, now or when the database has answered."""
         broker, store = self._broker, self._broker.store
         key = (principal.key, connection.client_id)
@@ -45,7 +102,7 @@ class Admission:
             store.resume(session, partial(self._resumed, connection, packet, session, principal))
         elif store.full:
             del broker.live[key]
-            broker.turn_away(connection, Unavailable("too many stored sessions"))
+            self.turn_away(connection, Unavailable("too many stored sessions"))
         else:
             session = store.create(principal, connection.client_id)
             broker.remember(session)
@@ -68,7 +125,7 @@ class Admission:
         del broker.live[session.key]
         broker.end(session)
         broker.store.commit_soon()
-        broker.turn_away(connection, Unavailable("the session cannot be stored"))
+        self.turn_away(connection, Unavailable("the session cannot be stored"))
 
     def _resumed(
         self,
@@ -84,7 +141,7 @@ class Admission:
         if error is not None:
             del broker.live[session.key]
             broker.store.left(session)
-            broker.turn_away(connection, error)
+            self.turn_away(connection, error)
             return
         broker.forget(session)
         session.principal = principal

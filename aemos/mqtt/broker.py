@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from aemos.config.schema import Mqtt
-from aemos.errors import AemosError, StorageUnavailable, Unavailable
+from aemos.errors import AemosError, StorageUnavailable
 from aemos.model import Instant, Principal, PrincipalKind
 from aemos.mqtt import wills
 from aemos.mqtt.admission import Admission
@@ -25,10 +26,12 @@ from aemos.mqtt.collaborators import Judge, Login, Rights, Room
 from aemos.mqtt.connection import Connection
 from aemos.mqtt.counters import CloseReason, Counters
 from aemos.mqtt.durable import DurableSession, StoredCopy
+from aemos.mqtt.guard import Guard
 from aemos.mqtt.holds import STOPPING
+from aemos.mqtt.limits import Allowances
 from aemos.mqtt.outbox import Turn
-from aemos.mqtt.packets import Connect, Rules
-from aemos.mqtt.packets.connect import NOT_AUTHORIZED, SERVER_UNAVAILABLE
+from aemos.mqtt.packets import Rules
+from aemos.mqtt.peer import host_of, peer_name
 from aemos.mqtt.publication import Publication, first_byte
 from aemos.mqtt.session import Delivery, Session
 from aemos.mqtt.shared import Filters, SharedSubscription, inner_filter
@@ -69,6 +72,8 @@ class Broker:
         self.rules = Rules(strict_text=settings.strict_text, max_levels=settings.max_topic_levels)
         self.turn = Turn(reactor)
         self.counters = Counters()
+        self.guard = Guard(settings, reactor, self.counters)
+        self.allowances = Allowances(settings, reactor)
         self.store = SessionStore(database, reactor, settings, self.counters)
         self.events = events
         self.connections: set[Connection] = set()
@@ -78,7 +83,7 @@ class Broker:
         self._owing: set[Connection] = set()
         self._login = login
         self.live: dict[tuple[str, str], Connection] = {}
-        self._admission = Admission(self)
+        self.admission = Admission(self, login)
         self._by_identity: defaultdict[str | int, set[Session]] = defaultdict(set)
         self._filters = Filters(self._may_receive, self.counters)
         # What the server tells about itself: retained, but for this process only.
@@ -153,54 +158,37 @@ class Broker:
             self._gone = Deferred()
         return self._gone
 
-    def admits(self, peer: str) -> bool:
+    def admits(self, address: object) -> bool:
         """Whether one more connection may come in; if not, it is counted and logged."""
-        if self.draining is None and len(self.connections) < self.settings.max_connections:
-            self.counters.opened += 1
-            return True
-        self.counters.turned_away += 1
-        self._log.info(
-            "connection from {peer} turned away: {reason}",
-            peer=peer,
-            reason="stopping" if self.draining is not None else "mqtt.max_connections reached",
-        )
-        return False
+        host = host_of(address)
+        if self.draining is not None:
+            reason = "stopping"
+        elif len(self.connections) >= self.settings.max_connections:
+            reason = "mqtt.max_connections"
+        else:
+            reason = self.guard.objection(host)
+        if reason:
+            self.guard.turned_away(peer_name(address), host, reason)
+            return False
+        self.counters.opened += 1
+        return True
+
+    def arrived(self, connection: Connection) -> None:
+        """A connection was made."""
+        self.connections.add(connection)
+        self.guard.opened(connection.peer.host)
 
     def gone(self, connection: Connection) -> None:
         """The transport of a connection is gone."""
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self.guard.closed(connection.peer.host)
         if self.draining is not None:
             self.acknowledged_all(connection)
         if self._gone is not None and not self.connections and not self._gone.called:
             self._gone.callback(None)
 
     # ------------------------------------------------------------------ clients come and go
-
-    def connect(self, connection: Connection, packet: Connect) -> None:
-        """Sign a client in; ends in `accept` or `refuse` of the connection, now or later."""
-
-        def answered(result: Principal | AemosError) -> None:
-            if connection.closed:
-                return
-            if isinstance(result, AemosError):
-                self.turn_away(connection, result)
-            else:
-                self._admission.admit(connection, packet, result)
-
-        identified = self.settings.tls.client_certificates == "identity"
-        name = connection.peer.certified() if identified else ""
-        if name:
-            self._login.certified(name, packet.username, answered)
-        else:
-            self._login.authenticate(
-                packet.username, packet.password, connection.peer.private, answered
-            )
-
-    def turn_away(self, connection: Connection, error: AemosError) -> None:
-        """Refuse a client."""
-        self.counters.refused += 1
-        unavailable = isinstance(error, Unavailable)
-        connection.refuse(SERVER_UNAVAILABLE if unavailable else NOT_AUTHORIZED, str(error))
 
     def when_safe(self, session: Session, done: Callable[[], object]) -> None:
         """Call `done` when what was changed for this session will outlive the process."""
@@ -497,10 +485,14 @@ class Broker:
         """@return: everybody connected, in no order."""
         return [connection.info() for connection in self.live.values() if connection.session]
 
+    def connections_of(self, principal: Principal) -> list[Connection]:
+        """@return: all that this principal has, whatever the client id."""
+        sessions = self._by_identity.get(_identity(principal), ())
+        return [self.live[session.key] for session in sessions if session.key in self.live]
+
     def kick(self, principal: Principal, reason: str) -> int:
         """Close every session of this principal (`services.interfaces.ClientAdmin`)."""
-        sessions = self._by_identity.get(_identity(principal), ())
-        found = [self.live[session.key] for session in sessions if session.key in self.live]
+        found = self.connections_of(principal)
         for connection in found:
             connection.close(CloseReason.KICKED, reason)
         return len(found)
@@ -541,11 +533,8 @@ class Broker:
         """@return: a copy of the counters in which live connections are included."""
         counters = self.counters
         live = [(c, c.intake, c.session) for c in self.live.values()]
-        return Counters(
-            opened=counters.opened,
-            accepted=counters.accepted,
-            refused=counters.refused,
-            turned_away=counters.turned_away,
+        return attrs.evolve(
+            counters,
             messages_received=counters.messages_received
             + sum(intake.received for _, intake, _ in live if intake is not None),
             messages_sent=counters.messages_sent
@@ -558,10 +547,9 @@ class Broker:
             + sum(connection.bytes_received for connection, _, _ in live),
             bytes_sent=counters.bytes_sent
             + sum(connection.outbox.sent for connection, _, _ in live),
-            denied=counters.denied,
-            expired=counters.expired,
             closed=counters.closed.copy(),
             dropped=counters.dropped.copy(),
+            limited=counters.limited.copy(),
         )
 
 

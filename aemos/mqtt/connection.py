@@ -21,6 +21,7 @@ from aemos.mqtt.holds import (
     WRITER_FULL,
 )
 from aemos.mqtt.intake import Intake
+from aemos.mqtt.limits import Meter
 from aemos.mqtt.outbox import Outbox
 from aemos.mqtt.packets import (
     ConnAck,
@@ -76,6 +77,7 @@ class Connection:
         "_connected_at",
         "_expiry_timer",
         "_keep_alive",
+        "_meter",
         "_packet_since",
         "_paused",
         "_processing",
@@ -110,13 +112,14 @@ class Connection:
         self._paused = self._processing = False
         self.bytes_received = self.packets_received = 0
         self._keep_alive = 0.0
+        self._meter: Meter | None = None
         self._connected_at = broker.now()
         self._packet_since: float | None = None
         self._expiry_timer: IDelayedCall | None = None
         self._alive_timer: IDelayedCall | None = broker.clock.callLater(
             broker.settings.connect_timeout, self._not_in_time
         )
-        broker.connections.add(self)
+        broker.arrived(self)
         if broker.draining is not None:
             self.hold(STOPPING)
 
@@ -162,6 +165,9 @@ class Connection:
         self.session = session
         self.intake = Intake(broker, self, session, self._rules)
         self.will = packet.will
+        allowance = broker.allowances.of(session.principal)
+        if allowance is not None:
+            self._meter = Meter(self, allowance, broker.counters)
         self._splitter.limit = broker.settings.max_packet
         self._connected_at = broker.now()
         shown = present and packet.level != LEVEL_3_1  # a reserved byte in 3.1
@@ -187,6 +193,11 @@ class Connection:
         if not self.held & CLOSED:
             self.outbox.write(ConnAck(code).encode())
             self.close(CloseReason.REFUSED, detail)
+
+    def refuse_later(self, delay: float, code: int, detail: str) -> None:
+        """As `refuse`, after some seconds, in place of the time-out for CONNECT."""
+        self._cancel(self._alive_timer)
+        self._alive_timer = self._broker.clock.callLater(delay, self.refuse, code, detail)
 
     # ------------------------------------------------------------------ back-pressure
 
@@ -312,6 +323,8 @@ class Connection:
             self.close(CloseReason.FAULT)
         finally:
             self._processing = False
+        if self._meter is not None and intake is not None and not self.held & CLOSED:
+            self._meter.pay(intake.received, self._broker.clock)
         if intake is not None and intake.receipts and self._broker.writer.full and not self.held:
             self.held |= WRITER_FULL
             self._broker.writer.when_room(self._room)
@@ -403,7 +416,7 @@ class Connection:
             self.client_id = broker.new_client_id()
         # What follows the CONNECT stays where it is until the client is in [MQTT-3.1.4-5].
         self.held |= CONNECTING
-        broker.connect(self, packet)
+        broker.admission.sign_in(self, packet)
 
     def _subscribe(self, session: Session, packet: Subscribe) -> None:
         broker, filters = self._broker, packet.filters
@@ -513,6 +526,9 @@ class Connection:
         self._cancel(self._alive_timer)
         self._cancel(self._expiry_timer)
         self._alive_timer = self._expiry_timer = None
+        if self._meter is not None:
+            self._meter.stop()
+            self._meter = None
 
     @staticmethod
     def _cancel(timer: IDelayedCall | None) -> None:

@@ -45,6 +45,9 @@ class Counters:
     bytes_sent: int = 0
     denied: int = 0
     expired: int = 0
+    throttled: int = 0
+    banned: int = 0
     closed: Counter[CloseReason] = attrs.field(factory=Counter)
     dropped: Counter[str] = attrs.field(factory=Counter)
+    limited: Counter[str] = attrs.field(factory=Counter)
     minute: int = 0

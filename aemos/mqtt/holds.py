@@ -10,3 +10,4 @@ WRITER_FULL = 8  # too many rows of all clients wait for their commit
 STOPPING = 16  # the server takes nothing new
 UNSENT = 32  # it does not take what the server sends
 CLOSED = 64  # for good
+TOO_FAST = 128  # it has sent more than it may for now

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from aemos.mqtt.broker import Broker
 from aemos.mqtt.connection import Connection
 from aemos.mqtt.outbox import Transport, outbox_for
-from aemos.mqtt.peer import peer_name, peer_of
+from aemos.mqtt.peer import peer_of
 
 
 class MqttProtocol(Protocol):
@@ -47,6 +47,6 @@ class MqttFactory(Factory):
         self._broker = broker
 
     def buildProtocol(self, addr: IAddress | None) -> MqttProtocol | None:
-        if not self._broker.admits(peer_name(addr)):
+        if not self._broker.admits(addr):
             return None
         return MqttProtocol(self._broker, addr)

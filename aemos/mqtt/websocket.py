@@ -14,7 +14,7 @@ from aemos.mqtt.broker import Broker
 from aemos.mqtt.connection import Connection
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.outbox import Outbox
-from aemos.mqtt.peer import peer_name, peer_of
+from aemos.mqtt.peer import peer_of
 
 SUBPROTOCOLS = frozenset({"mqtt", "mqttv3.1"})
 
@@ -130,7 +130,7 @@ class MqttWebSocketFactory(WebSocketServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Part of `IProtocolFactory`: None turns the client away."""
-        if not self.broker.admits(peer_name(addr)):
+        if not self.broker.admits(addr):
             return None
         protocol: Any = super().buildProtocol(addr)
         protocol.address = addr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -59,6 +59,18 @@ class RetainedInfo:
     qos: int
 
 
+@attrs.frozen(slots=True)
+class Ban:
+    """Who is kept out for a while: `kind` is `address` or `client`, `name` says which one."""
+
+    id: int
+    kind: str
+    name: str
+    reason: str
+    since: Instant
+    until: Instant
+
+
 class ClientAdmin(Protocol):
     """Shows what the MQTT server holds, and ends live sessions."""
 
@@ -76,6 +88,12 @@ class ClientAdmin(Protocol):
 
     def figures(self) -> Mapping[str, object]:
         """@return: what the whole server counts, by name."""
+
+    def bans(self) -> Sequence[Ban]:
+        """@return: the bans in force, oldest first."""
+
+    def lift(self, ban_id: int) -> bool:
+        """End a ban. @return: whether it was in force."""
 
     def kick(self, principal: Principal, reason: str) -> int:
         """Close every session of this principal; `reason` is logged. @return: how many."""

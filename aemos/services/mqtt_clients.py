@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from aemos.errors import NotFound, StorageUnavailable
+from aemos.errors import Forbidden, NotFound, StorageUnavailable
 from aemos.model import ANONYMOUS, Principal, PrincipalKind
 from aemos.services import access
 from aemos.services.events import ClientConnected, ClientGone, Events
@@ -159,6 +159,24 @@ class MqttClients:
         page = islice(found, offset, offset + (limit or MAX_ROWS))
         rows = [_retained(message) for message in page]
         return Listed(rows, len(found), cut=limit is None and len(found) - offset > MAX_ROWS)
+
+    async def bans(self, by: Principal) -> list[Row]:
+        """@return: who is kept out for a while. @raise Forbidden: no System Admin."""
+        self._require_administrator(by)
+        return [attrs.asdict(ban) for ban in self._admin.bans()]
+
+    async def lift(self, by: Principal, ban: int) -> None:
+        """End a ban. @raise Forbidden: no System Admin. @raise NotFound: no such ban in force."""
+        self._require_administrator(by)
+        if not self._admin.lift(ban):
+            raise NotFound(f"Ban with ID {ban} not found")
+        self._log.info("ban {ban} was lifted by {name}", ban=ban, name=by.name)
+
+    @staticmethod
+    def _require_administrator(by: Principal) -> None:
+        # An address may be that of devices of several organizations.
+        if not by.administrator:
+            raise Forbidden("Forbidden: Insufficient permissions")
 
     async def _visible_topics(self, by: Principal) -> Callable[[str], bool]:
         scope = self._scope(by)

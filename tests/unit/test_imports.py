@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = [
-    {"tap", "cli", "server", "listeners", "proxy", "assembly", "reactor", "simulator"},
+    {"tap", "cli", "server", "listeners", "proxy", "assembly", "reactor", "open_files", "simulator"},
     {"mqtt", "http", "realtime", "mail"},
     {"messages"},
     {"services"},

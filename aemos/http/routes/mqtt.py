@@ -87,3 +87,15 @@ class MqttRoutes:
         topics.check_filter(query.topic)
         found = await self._clients.retained(call.principal, query.topic, query.limit, query.offset)
         return listed("messages", found)
+
+    @route("GET", "/bans", data={"bans": []})
+    async def list_bans(self, call: Call) -> Answer:
+        """List addresses and clients that are kept out for a while, and why."""
+        bans = await self._clients.bans(call.principal)
+        return success(results=len(bans), data={"bans": bans})
+
+    @route("DELETE", "/bans/<ban>", status=204)
+    async def lift_ban(self, call: Call, ban: int) -> Answer:
+        """End a ban."""
+        await self._clients.lift(call.principal, ban)
+        return Answer()

@@ -209,3 +209,24 @@ async def test_the_longest_client_id_and_text_of_any_kind_are_remembered(farm: F
         sensor(farm, NORTH, name)
     assert len(await clients(farm)) == 3
     farm.mqtt.client("acked").send(PubAck(9))
+
+
+async def test_bans_are_listed_and_lifted_by_administrators_alone(farm: Farm) -> None:
+    for _ in range(61):  # one more than mqtt.flapping_connects
+        user = UUIDS[NORTH]
+        farm.mqtt.broker.guard.refusal(Principal(PrincipalKind.SENSOR, user), "c", "", 0)
+    reply = await farm.call("GET", "/mqtt/bans", "root")
+    (ban,) = reply.data["bans"]
+    assert ban == {
+        "id": 1,
+        "kind": "client",
+        "name": f"sensor:{UUIDS[NORTH]} c",
+        "reason": "60 connects in 60 s",
+        "since": "2023-11-14T22:13:20.000Z",
+        "until": "2023-11-14T22:18:20.000Z",
+    }
+    for method, path in (("GET", "/mqtt/bans"), ("DELETE", "/mqtt/bans/1")):
+        assert (await farm.call(method, path, "north-admin")).status == 403
+    assert (await farm.call("DELETE", "/mqtt/bans/1", "root")).status == 204
+    assert (await farm.call("DELETE", "/mqtt/bans/1", "root")).status == 404
+    assert (await farm.call("GET", "/mqtt/bans", "root")).data["bans"] == []

@@ -77,6 +77,8 @@ OWN_LISTS = {
     "MqttRoutes.disconnect",
     "MqttRoutes.stats",
     "MqttRoutes.retained",
+    "MqttRoutes.list_bans",
+    "MqttRoutes.lift_ban",
     "RetentionRoutes.list_all",
 }
 
