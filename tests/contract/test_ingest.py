@@ -12,7 +12,17 @@ from twisted.internet.defer import Deferred
 
 from aemos.config.schema import Ingest
 from aemos.messages.router import Router
-from aemos.model import ANONYMOUS, Code, Instant, Kind, Message, Principal, PrincipalKind, Verdict
+from aemos.model import (
+    ANONYMOUS,
+    Along,
+    Code,
+    Instant,
+    Kind,
+    Message,
+    Principal,
+    PrincipalKind,
+    Verdict,
+)
 from aemos.services.catalogue import Catalogue
 from aemos.services.commands import PassedOn
 from aemos.services.events import (
@@ -26,6 +36,7 @@ from aemos.services.ledger import Ledger
 from aemos.services.status import StatusIngest
 from aemos.services.telemetry import ReadingIngest
 from aemos.storage.database import Database
+from aemos.storage.mqtt_changes import SESSION_CHANGES, Created, SessionRow
 from aemos.storage.transaction import Transaction
 
 TOKEN = "a" * 64
@@ -447,3 +458,27 @@ async def test_identities_are_answered_from_memory_once_known(bench: Bench) -> N
     assert found == [bench.catalogue.held("sensor-1")]
     bench.events.publish(IdentityChanged("sensor-1"))
     assert bench.catalogue.held("sensor-1") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (Kind.DATASTREAM, {"value": 1, "variableName": "humidity"}),
+        (Kind.STATUS, {"status": "online"}),
+    ],
+)
+async def test_what_the_door_wants_stored_along_is_in_the_same_unit(
+    bench: Bench, kind: Kind, body: Any
+) -> None:
+    row = SessionRow("sensor:sensor-1", "c")
+    along = Along(((SESSION_CHANGES, [Created(row)]),))
+    message = Message(
+        kind, bench.sensor, "sensor-1", json.dumps(body).encode(), NOW, "mqtt", along=along
+    )
+    answered: Deferred[Verdict] = Deferred()
+    batches = bench.database.writer.batches
+    bench.router.handle(message, answered.callback)
+    assert (await answered).code is Code.ACCEPTED
+    assert along.stored
+    assert bench.database.writer.batches == batches + 1
+    assert row.id > 0
