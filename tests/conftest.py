@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor, tcp
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, globalLogPublisher
 
 from aemos.config import schema
@@ -70,8 +71,8 @@ def mariadb() -> Iterator[MariaDB]:
 
 
 @pytest.fixture(params=["sqlite", "mysql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database, of either kind."""
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database of either kind in which there is nothing, not even a table."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'aemos.sqlite'}"
         return
@@ -79,6 +80,28 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     name = server.new_database()
     yield server.url(name)
     server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "mysql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with nothing in it but, perhaps, what migrations make."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'aemos.sqlite'}"
+        return
+    server: MariaDB = request.getfixturevalue("mariadb")
+    name = server.borrow()
+    if name is None:
+        name = server.new_database()
+        pytest_twisted.blockon(ensureDeferred(_migrate(server.url(name))))
+        server.keep(name)
+    yield server.url(name)
+    server.give_back(name)
+
+
+async def _migrate(url: str) -> None:
+    database = open_database(reactor, settings_for(url))
+    await database.start()
+    await database.stop()
 
 
 @pytest_twisted.async_yield_fixture

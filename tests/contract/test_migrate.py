@@ -31,9 +31,9 @@ def run(database: Database, migrations: list[Migration]) -> list[str]:
         return migrate(connection, database.dialect, Instant(0), migrations)
 
 
-async def test_a_second_start_changes_nothing(database_url: str) -> None:
+async def test_a_second_start_changes_nothing(empty_database_url: str) -> None:
     for start in (1, 2):
-        database = open_database(reactor, settings_for(database_url))
+        database = open_database(reactor, settings_for(empty_database_url))
         names = [migration.name for migration in available(database.dialect)]
         assert await database.start() == (names if start == 1 else [])
         await database.stop()
@@ -94,13 +94,13 @@ async def test_roles_and_permissions_are_there_from_the_start(database: Database
         assert ((role, permission) in granted) is expected
 
 
-async def test_what_an_operator_took_away_stays_away(database_url: str) -> None:
-    database = open_database(reactor, settings_for(database_url))
+async def test_what_an_operator_took_away_stays_away(empty_database_url: str) -> None:
+    database = open_database(reactor, settings_for(empty_database_url))
     await database.start()
     await database.transact(lambda tx: tx.execute("DELETE FROM RolePermission"))
     await database.transact(lambda tx: tx.execute("DELETE FROM Role WHERE name = 'Viewer'"))
     await database.stop()
-    database = open_database(reactor, settings_for(database_url))
+    database = open_database(reactor, settings_for(empty_database_url))
     await database.start()
     count = "SELECT COUNT(*) FROM Role"
     assert await database.read(lambda tx: tx.value(count)) == 3
@@ -141,8 +141,8 @@ async def test_a_migration_that_fails_is_not_remembered(database: Database) -> N
     assert run(database, [*known, _NEXT]) == ["9999_next"]
 
 
-async def test_two_servers_that_start_at_once_share_the_work(database_url: str) -> None:
-    both = [open_database(reactor, settings_for(database_url)) for _ in range(2)]
+async def test_two_servers_that_start_at_once_share_the_work(empty_database_url: str) -> None:
+    both = [open_database(reactor, settings_for(empty_database_url)) for _ in range(2)]
     applied = await gatherResults([ensureDeferred(database.start()) for database in both])
     assert sorted(applied) == [[], [known.name for known in available(both[0].dialect)]]
     assert await both[0].read(lambda tx: tx.value("SELECT COUNT(*) FROM Permission")) == 23

@@ -53,7 +53,10 @@ async def new_sensor(database: Database, uuid: str) -> int:
     )
 
 
-async def test_migrate_prepares_an_empty_database_once(shell: Shell) -> None:
+async def test_migrate_prepares_an_empty_database_once(
+    tmp_path: Path, empty_database_url: str
+) -> None:
+    shell = Shell(tmp_path, empty_database_url)
     code, answer = await shell.answer("migrate")
     assert code == DONE
     assert answer["status"] == "success"
