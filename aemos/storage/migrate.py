@@ -55,6 +55,7 @@ class Migration:
 # What belongs to a version beside its SQL, and has to look at what is there.
 _STEPS: dict[int, Sequence[Callable[[Transaction, Migration], None]]] = {
     1: (adoption.complete, seed.permissions_and_roles),
+    5: (adoption.complete,),
 }
 
 
