@@ -17,6 +17,9 @@ from aemos.services.rules.snapshot import Snapshot
 MAX_DEPTH = 50
 """How deep groups may nest; the dashboard makes a handful."""
 
+MAX_ERRORS = 100
+"""After so many conditions that cannot be evaluated, no further one is tried: it is false."""
+
 _REGEX_TIMEOUT = 0.05  # seconds: an expression that takes longer is refused, not waited for
 _DURATION = re.compile(r"(\d{1,12})([smhd])", re.ASCII)
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -58,6 +61,8 @@ def leaves(config: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
 def _evaluate(config: Any, data: Snapshot, now: Instant, errors: list[str], depth: int) -> bool:
     if not isinstance(config, Mapping) or depth > MAX_DEPTH:
         errors.append("a condition is not an object, or groups are nested too deeply")
+        return False
+    if len(errors) >= MAX_ERRORS:
         return False
     if "expressions" in config:
         return _group(config, data, now, errors, depth)
@@ -113,7 +118,12 @@ def duration(given: Any) -> int:
 def _matches(leaf: Leaf) -> bool:
     try:
         pattern = regex.compile(values.text(leaf.value))
-        return pattern.search(values.text(leaf.source), timeout=_REGEX_TIMEOUT) is not None
+        found = pattern.search(
+            values.text(leaf.source),
+            timeout=_REGEX_TIMEOUT,
+            concurrent=True,  # the rest of the server goes on meanwhile
+        )
+        return found is not None
     except regex.error as error:
         raise BadRequest(f"not a regular expression: {error}") from None
     except TimeoutError:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aemos.model import Instant
-from aemos.services.rules.conditions import MAX_DEPTH, evaluate, leaves
+from aemos.services.rules.conditions import MAX_DEPTH, MAX_ERRORS, evaluate, leaves
 from aemos.services.rules.snapshot import Snapshot
 
 NOW = Instant(1_800_000_000_000)
@@ -133,6 +133,14 @@ def test_an_expression_that_takes_too_long_is_given_up() -> None:
     passed, errors = decide(condition("matches", "(a|aa)+$"), snapshot("a" * 60 + "b"))
     assert not passed
     assert "too long" in errors[0]
+
+
+def test_a_filter_of_many_such_expressions_is_given_up_as_a_whole() -> None:
+    slow = condition("matches", "(a|aa)+$")
+    wrong = {"type": "OR", "expressions": [condition("?")] * (MAX_ERRORS - 1)}
+    config = {"type": "OR", "expressions": [wrong] + [slow] * 1000 + [YES]}
+    passed, errors = decide(config, snapshot("a" * 60 + "b"))
+    assert (passed, len(errors)) == (False, MAX_ERRORS)
 
 
 YES, NO = condition("==", 1), condition("==", 2)
