@@ -274,6 +274,11 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     metrics.counter("aemos_ledger_skipped", "refusals only counted", lambda: ledger.not_written)
     metrics.gauge("aemos_mqtt_connections", "open connections", lambda: len(broker.connections))
     metrics.gauge("aemos_mqtt_subscriptions", "subscriptions", lambda: broker.subscription_count)
+    counters = broker.counters
+    metrics.counter("aemos_mqtt_limited", "kept out by a limit", lambda: counters.limited, "limit")
+    metrics.counter("aemos_mqtt_dropped", "messages not kept", lambda: counters.dropped, "reason")
+    metrics.counter("aemos_mqtt_throttled", "pauses in reading", lambda: counters.throttled)
+    metrics.gauge("aemos_mqtt_bans", "bans in force", lambda: len(broker.guard.bans()))
     metrics.gauge("aemos_realtime_connections", "live sessions", lambda: len(doors.sessions))
 
 

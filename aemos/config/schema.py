@@ -237,9 +237,7 @@ class Mqtt:
     max_inflight: int = setting(
         100, "unacknowledged messages towards one client", valid=between(1, 65535)
     )
-    max_queued: int = setting(
-        1000, "messages waiting for one client", valid=at_least(1)
-    )
+    max_queued: int = setting(1000, "messages waiting for one client", valid=at_least(1))
     max_queued_bytes: int = setting(
         8 * 1024 * 1024, "bytes waiting for one client", valid=at_least(1)
     )

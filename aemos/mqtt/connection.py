@@ -323,8 +323,13 @@ class Connection:
             self.close(CloseReason.FAULT)
         finally:
             self._processing = False
-        if self._meter is not None and intake is not None and not self.held & CLOSED:
-            self._meter.pay(intake.received, self._broker.clock)
+        meter = self._meter
+        if (
+            meter is not None
+            and intake is not None
+            and (intake.received >= meter.due or self.bytes_received >= meter.due_bytes)
+        ):
+            meter.pay(intake.received, self._broker.clock)
         if intake is not None and intake.receipts and self._broker.writer.full and not self.held:
             self.held |= WRITER_FULL
             self._broker.writer.when_room(self._room)

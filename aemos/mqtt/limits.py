@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from aemos.mqtt.connection import Connection
 
 _log = Logger()
+
+_STEP = 0.01  # of what is allowed in a second
 
 
 class Bucket:
@@ -57,11 +60,13 @@ class Allowance:
     As much as for one second may come at once.
     """
 
-    __slots__ = ("__weakref__", "_buckets")
+    __slots__ = ("__weakref__", "_buckets", "steps")
 
     def __init__(self, settings: Mqtt, clock: IReactorTime) -> None:
         rates = (settings.publish_rate, settings.publish_bytes)
         self._buckets = [Bucket(rate, rate, clock) if rate else None for rate in rates]
+        # So many may pile up before a connection pays: paying for each one would cost more time.
+        self.steps = [max(1.0, rate * _STEP) if rate else math.inf for rate in rates]
 
     def take(self, messages: int, size: int) -> float:
         """@return: seconds until more may be read; 0.0 = at once."""
@@ -94,14 +99,26 @@ class Allowances:
 class Meter:
     """Pays for what one connection has sent, and holds the connection while there is a debt.
 
-    What was read already is handled, so that nothing is lost; then the socket is not read.
+    What was read already is handled, so that nothing is lost; then the socket is not read. `due`
+    and `due_bytes` are the counts of messages and bytes of the connection at which it has to `pay`.
     """
 
-    __slots__ = ("_allowance", "_bytes", "_connection", "_counters", "_messages", "_timer", "_told")
+    __slots__ = (
+        "_allowance",
+        "_bytes",
+        "_connection",
+        "_counters",
+        "_messages",
+        "_timer",
+        "_told",
+        "due",
+        "due_bytes",
+    )
 
     def __init__(self, connection: Connection, allowance: Allowance, counters: Counters) -> None:
         self._connection, self._allowance, self._counters = connection, allowance, counters
         self._messages, self._bytes = 0, connection.bytes_received
+        self._set_due()
         self._timer: IDelayedCall | None = None
         self._told = False
 
@@ -110,6 +127,7 @@ class Meter:
         connection = self._connection
         messages, size = received - self._messages, connection.bytes_received - self._bytes
         self._messages, self._bytes = received, connection.bytes_received
+        self._set_due()
         wait = self._allowance.take(messages, size)
         if not wait or self._timer is not None:
             return
@@ -129,6 +147,10 @@ class Meter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _set_due(self) -> None:
+        messages, size = self._allowance.steps
+        self.due, self.due_bytes = self._messages + messages, self._bytes + size
 
     def _paid(self) -> None:
         self._timer = None
