@@ -20,7 +20,7 @@ from aemos.storage.database import Database
 from aemos.storage.retention import Due
 from aemos.storage.transaction import Row, Transaction
 
-_AT_ONCE = 1000  # rows of one transaction: a few milliseconds that ingest waits on SQLite
+_AT_ONCE = 1000  # rows of one transaction: on SQLite ingest waits for it, some ten milliseconds
 _REST = 4  # the work rests for so many times as long as its last transaction took
 _LEAST_REST = 0.05  # seconds
 

@@ -110,7 +110,7 @@ class HistoryRoutes:
             return Answer(body)
         return Answer({**body, "total": page.total}, headers={"X-Total-Count": str(page.total)})
 
-    @route("GET", "/telemetry/<variable_id>/aggregate", data={"buckets": None})
+    @route("GET", "/telemetry/<variable_id>/aggregate", data={"buckets": list})
     async def aggregate(self, call: Call, variable_id: int, query: Aggregation) -> Answer:
         """Sum up readings of one variable by time slots of a time zone."""
         functions = query.functions()

@@ -53,24 +53,24 @@ class RetentionRoutes:
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
 
-    @route("GET", "", permission="sensor.view", data={"policies": ["retention_policy"]})
+    @route("GET", "", permission="sensor.view", data={"policies": list})
     async def list_all(self, call: Call) -> Answer:
         """List the policies that the caller may see."""
         rows = await self._policies.listed(call.principal)
         return success(results=len(rows), data={"policies": [_wire(row) for row in rows]})
 
-    @route("POST", "", permission="sensor.delete", status=201, data={"policy": "retention_policy"})
+    @route("POST", "", permission="sensor.delete", status=201, data={"policy": dict})
     async def create(self, call: Call, body: NewPolicy) -> Answer:
         """Make a policy for an organization or a variable."""
         row = await self._policies.create(call.principal, _columns(given(body)))
         return success(data={"policy": _wire(row)})
 
-    @route("GET", "/<policy_id>", permission="sensor.view", data={"policy": "retention_policy"})
+    @route("GET", "/<policy_id>", permission="sensor.view", data={"policy": dict})
     async def get(self, call: Call, policy_id: int) -> Answer:
         """Show a policy."""
         return success(data={"policy": _wire(await self._policies.get(call.principal, policy_id))})
 
-    @route("PATCH", "/<policy_id>", permission="sensor.delete", data={"policy": "retention_policy"})
+    @route("PATCH", "/<policy_id>", permission="sensor.delete", data={"policy": dict})
     async def change(self, call: Call, policy_id: int, body: PolicyChange) -> Answer:
         """Change how long something is kept."""
         row = await self._policies.change(call.principal, policy_id, _columns(given(body)))
