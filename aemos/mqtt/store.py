@@ -7,7 +7,7 @@ Changes count as made at once. Whoever owes an acknowledgement for them records 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -51,6 +51,10 @@ _LATER = 0.05
 """Seconds that what nobody waits for is gathered."""
 _MUCH = 500
 """Changes that are not gathered for longer."""
+
+
+_UNKNOWN: Mapping[int, frozenset[str]] = {}
+"""The permissions of those who have not signed in yet."""
 
 
 class Submits(Protocol):
@@ -116,11 +120,12 @@ class SessionStore:
                 if session is None:
                     self._log.warn("MQTT session {id} in the database makes no sense", id=row["id"])
                     continue
-                by_id[row["id"]] = self._sessions[session.key] = session
+                key = (session.row.principal, session.client_id)
+                by_id[row["id"]] = self._sessions[key] = session
                 count = counts.get(row["id"], {"copies": 0, "size": 0})
                 session.load_counts(count["copies"], int(count["size"] or 0), row["next_packet_id"])
                 # Those that were connected when the server ended leave now.
-                absent.append((Instant(min(row["seen_at"] or now, now)), session.key))
+                absent.append((Instant(min(row["seen_at"] or now, now)), key))
             for row in await read(mqtt_sessions.subscriptions, first, after):
                 self._load_subscription(row, by_id)
         self._absent = {key: since for since, key in sorted(absent)}
@@ -130,7 +135,7 @@ class SessionStore:
         stored = SessionRow(row["principal"], row["client_id"], row["id"])
         kind, _, name = stored.principal.partition(":")
         try:
-            principal = Principal(PrincipalKind(kind), name)
+            principal = Principal(PrincipalKind(kind), name, permissions=_UNKNOWN)
         except ValueError:
             return None
         if stored.digest != row["digest"]:
