@@ -36,7 +36,8 @@ bench: $(VENV)/dev.stamp
 # The browser libraries, from npm into aemos/web/vendor/, which wheels carry.
 web: aemos/web/node_modules/.package-lock.json
 	mkdir -p aemos/web/vendor
-	cp aemos/web/node_modules/mqtt/dist/mqtt.min.js aemos/web/vendor/
+	cp aemos/web/node_modules/mqtt/dist/mqtt.min.js aemos/web/node_modules/rapidoc/dist/rapidoc-min.js \
+		aemos/web/vendor/
 
 # MariaDB, mosquitto clients ...: what the tests use besides Python, where we may install it.
 parts:

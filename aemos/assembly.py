@@ -17,6 +17,7 @@ from aemos.http.routes.device_state_instances import DeviceStateInstanceRoutes
 from aemos.http.routes.device_states import DeviceStateRoutes
 from aemos.http.routes.device_tokens import DeviceTokenRoutes
 from aemos.http.routes.devices import DeviceRoutes
+from aemos.http.routes.documentation import DocumentationRoutes
 from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.insomnia import InsomniaRoutes
 from aemos.http.routes.metrics import MetricsRoutes
@@ -179,8 +180,9 @@ class Doors:
         self.metrics = Metrics()
         self.rule_queue = RuleQueue(reactor)
         _count(self.metrics, services, self)
+        self.api = Api(self._routes(services), services.authenticator)
         self.site = build_site(
-            Api(self._routes(services), services.authenticator),
+            self.api,
             settings.http,
             reactor,
             children={"/ws/v1": ChannelResource(self.channel)},
@@ -231,7 +233,8 @@ class Doors:
             RetentionRoutes(Policies(database)),
             ReportRoutes(Reports(database)),
         ]
-        return [*groups, InsomniaRoutes(groups, clock)]
+        groups += [InsomniaRoutes(groups, clock), DocumentationRoutes(groups)]
+        return groups
 
     def _mqtt_figures(self) -> dict[str, Any]:
         """The original's `getStats()` (spec/mqtt.md section 7)."""

@@ -170,7 +170,8 @@ class Farm:
         return uuids
 
 
-def _sow(tx: Transaction) -> None:
+def sow(tx: Transaction) -> None:
+    """Add the two organizations with all that is theirs."""
     for organization in (NORTH, SOUTH):
         name = "north" if organization == NORTH else "south"
         tx.insert("Organization", {"id": organization, "name": name, "status": "active"})
@@ -269,7 +270,7 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
     @return: the farm, and an async function that closes it.
     """
     settings = settings or Http(rate_limit=False)
-    await database.transact(_sow)
+    await database.transact(sow)
     events, ingest = Events(), Ingest()
     catalogue = Catalogue(database, events, ingest, reactor)
     ledger = Ledger(database.writer, events, ingest)

@@ -9,11 +9,15 @@ from math import ceil
 
 from aemos.http.limits import Allowance
 
+POLICY = (
+    b"\r\nContent-Security-Policy: default-src 'self';base-uri 'self';font-src 'self' https: data:;"
+    b"form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';"
+    b"script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';"
+    b"upgrade-insecure-requests"
+)
+"""The part of `SECURITY` that a page with a policy of its own goes without."""
+
 _SECURITY = {
-    "Content-Security-Policy": "default-src 'self';base-uri 'self';font-src 'self' https: data:;"
-    "form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';"
-    "script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';"
-    "upgrade-insecure-requests",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Origin-Agent-Cluster": "?1",
@@ -27,7 +31,7 @@ _SECURITY = {
     "X-XSS-Protection": "0",
 }
 
-SECURITY = "".join(f"\r\n{name}: {value}" for name, value in _SECURITY.items()).encode()
+SECURITY = POLICY + "".join(f"\r\n{name}: {value}" for name, value in _SECURITY.items()).encode()
 """What the original's helmet sets (spec/http-api.md section 1.2). Each line begins with CRLF."""
 
 TOO_LONG = (

@@ -69,6 +69,8 @@ class Route:
     parameters: Mapping[str, type]
     query: type[msgspec.Struct] | None
     body: type[msgspec.Struct] | None
+    consumes: tuple[str, ...]
+    produces: tuple[str, ...]
 
 
 class Group(Protocol):
@@ -92,6 +94,8 @@ def route(
     data: object = None,
     errors: Shape = Shape.E1,
     aliases: tuple[str, ...] = (),
+    consumes: tuple[str, ...] = (),
+    produces: tuple[str, ...] = (),
 ) -> Callable[[H], H]:
     """Declare a method of a group as the handler of a route.
 
@@ -109,6 +113,8 @@ def route(
     @param errors: the shape of errors from the handler. Those of authentication and validation are
         E1 (E2 for device tokens).
     @param aliases: further absolute paths.
+    @param consumes: content types of a body that the handler reads itself.
+    @param produces: content types of a success that is not JSON.
     """
 
     def declare(handler: H) -> H:
@@ -133,6 +139,8 @@ def route(
             parameters=parameters,
             query=hints.get("query"),
             body=hints.get("body"),
+            consumes=consumes,
+            produces=produces,
         )
         vars(handler)["route"] = declared
         return handler

@@ -62,8 +62,11 @@ class Channel(HTTPChannel):
         self.write(headers.TOO_LONG)
         self.loseConnection()
 
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
-        super().writeHeaders(version, code, reason + self.requests[0].ready_lines, headers)
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, fields: Headers) -> None:
+        lines = self.requests[0].ready_lines
+        if fields.hasHeader("Content-Security-Policy"):
+            lines = lines.replace(headers.POLICY, b"")
+        super().writeHeaders(version, code, reason + lines, fields)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.site.draining:

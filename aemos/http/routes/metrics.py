@@ -20,7 +20,7 @@ class MetricsRoutes:
         """@param render: gives the text exposition format, version 0.0.4."""
         self._render, self._queue = render, queue
 
-    @route("GET", "/prometheus", auth=Auth.OPEN)
+    @route("GET", "/prometheus", auth=Auth.OPEN, produces=("text/plain",))
     async def prometheus(self, call: Call) -> Answer:
         """All figures of this server."""
         return Answer(self._render(), content_type="text/plain; charset=utf-8; version=0.0.4")

@@ -124,7 +124,7 @@ class HistoryRoutes:
         )
         return success(results=len(rows), data={"buckets": rows})
 
-    @route("GET", "/telemetry/<variable_id>/export")
+    @route("GET", "/telemetry/<variable_id>/export", produces=("text/csv", "application/x-ndjson"))
     async def export(self, call: Call, variable_id: int, query: Export) -> Stream:
         """Stream readings of one variable as CSV or NDJSON, oldest first."""
         as_csv = query.format == "csv"
@@ -142,7 +142,13 @@ class HistoryRoutes:
             {"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
-    @route("POST", "/import", permission="sensor.update")
+    @route(
+        "POST",
+        "/import",
+        permission="sensor.update",
+        consumes=("text/csv", "application/x-ndjson"),
+        produces=("application/x-ndjson",),
+    )
     async def take_many(self, call: Call, query: Import) -> Stream:
         """Store readings of any variables from CSV or NDJSON, with a verdict for each line."""
         kind = query.format or _format(call.request.getHeader("Content-Type") or "")

@@ -14,6 +14,7 @@ from aemos.storage.transaction import Transaction
 from tests.accounts import Accounts, open_accounts
 from tests.conftest import settings_for
 from tests.farm import Farm, open_farm
+from tests.whole import Whole, open_whole, sow_whole
 
 # In an order that foreign keys allow.
 _TABLES = (
@@ -79,6 +80,16 @@ async def accounts(shared_database: Database) -> AsyncIterator[Accounts]:
     """Users with every role in two organizations, served over HTTP."""
     await shared_database.transact(clear)
     opened, close = await open_accounts(shared_database)
+    yield opened
+    await close()
+
+
+@pytest_twisted.async_yield_fixture
+async def whole(shared_database: Database) -> AsyncIterator[Whole]:
+    """Everything that the server serves over HTTP, with the rows of the farm and a user each."""
+    await shared_database.transact(clear)
+    await shared_database.transact(sow_whole)
+    opened, close = await open_whole(shared_database)
     yield opened
     await close()
 
