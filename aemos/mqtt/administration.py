@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from aemos.model import ANONYMOUS, Principal
 from aemos.mqtt.broker import Broker
-from aemos.services.interfaces import Ban, ClientInfo, RetainedInfo
+from aemos.services.interfaces import Ban, ClientInfo, Owed, RetainedInfo
 
 
 class Administration:
@@ -22,6 +22,14 @@ class Administration:
     def client(self, principal: str, client_id: str) -> ClientInfo | None:
         """@return: the client if it is connected."""
         return self._broker.client(principal, client_id)
+
+    def owed(self, principal: str, client_id: str) -> Owed | None:
+        """@return: what waits for this client; None = it has no stored session."""
+        session = self._broker.store.find((principal, client_id))
+        if session is None:
+            return None
+        subscriptions = len(session.subscriptions)
+        return Owed(subscriptions, session.in_flight, session.queued, session.queued_bytes)
 
     def kick(self, principal: Principal, reason: str) -> int:
         """Close every session of this principal. @return: how many."""

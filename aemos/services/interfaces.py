@@ -51,6 +51,16 @@ class Publisher(Protocol):
 
 
 @attrs.frozen(slots=True)
+class Owed:
+    """What a stored session of an absent client holds for it; `queued_bytes` of all queued."""
+
+    subscriptions: int
+    in_flight: int
+    queued: int
+    queued_bytes: int
+
+
+@attrs.frozen(slots=True)
 class RetainedInfo:
     """One retained message."""
 
@@ -79,6 +89,9 @@ class ClientAdmin(Protocol):
 
     def client(self, principal: str, client_id: str) -> ClientInfo | None:
         """@param principal: its key. @return: the client if it is connected."""
+
+    def owed(self, principal: str, client_id: str) -> Owed | None:
+        """@return: what waits for this client; None = it has no stored session."""
 
     def disconnect(self, principal: str, client_id: str, reason: str) -> bool:
         """Close one client's connection. @return: whether there was one."""

@@ -18,7 +18,7 @@ from aemos.errors import Forbidden, NotFound, StorageUnavailable
 from aemos.model import ANONYMOUS, Principal, PrincipalKind
 from aemos.services import access
 from aemos.services.events import ClientConnected, ClientGone, Events
-from aemos.services.interfaces import ClientAdmin, ClientInfo, RetainedInfo
+from aemos.services.interfaces import ClientAdmin, ClientInfo, Owed, RetainedInfo
 from aemos.services.lazy_writes import LazyWrites
 from aemos.storage import identities, mqtt_clients
 from aemos.storage.database import Database
@@ -29,6 +29,8 @@ _RIGHT = "device.update"
 _REASON = 256  # characters
 _MAX_PAYLOAD = 4096  # bytes of a retained message that are shown
 _WAITING = 100_000  # records in memory that wait to be written
+
+_NOTHING = Owed(0, 0, 0, 0)
 
 _NAMES = {
     "id": "id",
@@ -222,13 +224,26 @@ class MqttClients:
         mqtt_clients.prune(tx, self._limit)
 
     def _shown(self, row: Row) -> Row:
-        live = self._admin.client(_principal(row), row["client_id"])
+        principal, client_id = _principal(row), row["client_id"]
+        live = self._admin.client(principal, client_id)
         shown = {name: row[column] for column, name in _NAMES.items()}
-        shown["connected"] = live is not None
+        shown |= {"connected": live is not None, "queuedBytes": 0}
         if live is not None:
             shown |= {_NAMES[column]: value for column, value in _values(live).items()}
-            shown |= {"unacknowledged": live.unacknowledged, "unsent": live.unsent}
-        return shown
+            shown |= {
+                "queuedBytes": live.queued_bytes,
+                "unacknowledged": live.unacknowledged,
+                "unsent": live.unsent,
+            }
+            return shown
+        # What a client leaves behind with its connection is gone, unless its session is stored.
+        owed = self._admin.owed(principal, client_id) or _NOTHING
+        return shown | {
+            "subscriptions": owed.subscriptions,
+            "inFlight": owed.in_flight,
+            "queued": owed.queued,
+            "queuedBytes": owed.queued_bytes,
+        }
 
 
 def _values(client: ClientInfo) -> dict[str, Any]:

@@ -61,6 +61,19 @@ async def test_a_client_that_is_gone_keeps_its_record_and_the_reason(farm: Farm)
     assert one["disconnectedAt"] < two["disconnectedAt"]
 
 
+async def test_what_waits_for_an_absent_client_is_shown(farm: Farm) -> None:
+    for name, clean in (("durable", False), ("clean", True)):
+        client = sensor(farm, NORTH, name, clean=clean)
+        client.subscribe(("a/#", 1))
+        client.drop()
+    farm.mqtt.broker.publish("a/b", b"12345")
+    farm.mqtt.turn()
+    durable, clean = await clients(farm)
+    names = ("subscriptions", "queued", "queuedBytes")
+    assert [durable[name] for name in names] == [1, 1, 8]
+    assert [clean[name] for name in names] == [0, 0, 0]
+
+
 async def test_one_client_has_one_record_however_often_it_comes(farm: Farm) -> None:
     sensor(farm, NORTH, "one").drop()
     await clients(farm)
