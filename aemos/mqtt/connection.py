@@ -412,7 +412,8 @@ class Connection:
 
     def _connect(self, packet: Connect) -> None:
         broker = self._broker
-        self._rules = Rules(packet.level, self._rules.strict_text, self._rules.max_levels)
+        if packet.level != self._rules.level:
+            self._rules = Rules(packet.level, self._rules.strict_text, self._rules.max_levels)
         self.client_id = packet.client_id
         if not packet.identifier_allowed:
             self.refuse(IDENTIFIER_REJECTED, "client id not allowed [MQTT-3.1.3-9]")
@@ -501,6 +502,8 @@ class Connection:
         patience = self._patience()
         silent = now - self.heard
         since = self._packet_since
+        if self.intake is not None:
+            self.intake.rest()
         if self._paused:
             self._watch_peer(patience)
         elif since is not None and now - since >= settings.packet_timeout:

@@ -91,6 +91,11 @@ class Receipt:
         self(ACCEPTED)
 
 
+_NOTHING: deque[Receipt] = deque(maxlen=0)
+"""The FIFO of those to whom nothing is owed: an empty deque of their own takes 700 bytes."""
+_NEVER = Instant()
+
+
 class Intake:
     """Takes the publishes of one connection."""
 
@@ -118,10 +123,10 @@ class Intake:
         self._routes: dict[bytes, Route] = {}
         # When the last message arrived, as the connection and as messages tell it.
         self._heard = 0.0
-        self._at = Instant()
+        self._at = _NEVER
         self._max_receipts = broker.settings.max_unacknowledged
         self._max_bytes = broker.settings.max_unacknowledged_bytes
-        self.receipts: deque[Receipt] = deque()
+        self.receipts = _NOTHING
         self.waiting_bytes = 0
         self.received = 0
         self.rights = broker.rights
@@ -149,6 +154,11 @@ class Intake:
             self._broker.forward(route.topic, payload, 0, 0, route.wire_topic, frame)
         else:
             self._take(route, qos, first & RETAIN, packet_id, payload)
+
+    def rest(self) -> None:
+        """Keep nothing that a client does not need while it is silent."""
+        if not self.receipts:
+            self.receipts = _NOTHING
 
     def release(self) -> None:
         """Forward and acknowledge from the head of the FIFO on, as far as verdicts are known."""
@@ -232,11 +242,13 @@ class Intake:
         if route.kind is None or route.discarded or clears:
             self._route(route, qos, retain, packet_id, payload, answer)
             return
-        receipts = self.receipts
         onward = route if route.forwards else None
         receipt = Receipt(self, onward, qos, retain, payload, answer)
         if qos == 2:
             self._session.incoming[packet_id] = receipt
+        receipts = self.receipts
+        if receipts is _NOTHING:
+            receipts = self.receipts = deque()
         receipts.append(receipt)
         self.waiting_bytes += len(payload)
         connection = self._connection
@@ -292,7 +304,7 @@ class Intake:
         receipt = Receipt(self, None, qos, retain, b"", answer)
         if qos == 2:
             self._session.incoming[packet_id] = receipt
-        self.receipts.append(receipt)
+        self._owe(receipt)
         if pending:
             broker.store.commit(receipt.settle)
         else:
@@ -342,6 +354,11 @@ class Intake:
             receipt.verdict = ACCEPTED  # the original, if waiting still, is before it in this FIFO
         else:
             original.followers.append(receipt)
+        self._owe(receipt)
+
+    def _owe(self, receipt: Receipt) -> None:
+        if self.receipts is _NOTHING:
+            self.receipts = deque()
         self.receipts.append(receipt)
 
     def _recorded(self, receipt: Receipt) -> None:
