@@ -122,7 +122,13 @@ def _measure(
     max_batch: int,
     options: argparse.Namespace,
 ) -> Result:
-    server = Server(folder, url, database={"max_batch": max_batch}, log={"level": "warn"})
+    server = Server(
+        folder,
+        url,
+        database={"max_batch": max_batch},
+        mqtt={"publish_rate": 0, "publish_bytes": 0},
+        log={"level": "warn"},
+    )
     server.wrapper = ["taskset", "-c", "0"]
     try:
         server.start()

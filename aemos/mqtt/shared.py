@@ -98,8 +98,12 @@ class SharedSubscription:
         """
         heir = self._next(copy.topic, leaving)
         if heir is None and leaving.clean:
-            absent = (member for member in self._turns if member is not leaving)
-            heir = next((member for member in absent if not member.clean), None)
+            heirs = (
+                member
+                for member in self._turns
+                if not member.clean and self._allows(member, copy.topic)
+            )
+            heir = next(heirs, None)
         if heir is None:
             return False
         heir.deliver(copy, self._members[heir])
