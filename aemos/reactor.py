@@ -26,4 +26,4 @@ class _WithoutContext:
 
 def spare_log_context() -> None:
     """Let the epoll reactor of this process call sockets directly; others stay as they are."""
-    epollreactor.log = _WithoutContext  # type: ignore[assignment]
+    epollreactor.log = _WithoutContext  # type: ignore[assignment, attr-defined]

@@ -11,7 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = [
-    {"tap", "cli", "server", "listeners", "proxy", "assembly", "reactor", "open_files", "simulator"},
+    {
+        "tap",
+        "cli",
+        "server",
+        "listeners",
+        "proxy",
+        "assembly",
+        "reactor",
+        "open_files",
+        "simulator",
+    },
     {"mqtt", "http", "realtime", "mail"},
     {"messages"},
     {"services"},
