@@ -86,6 +86,7 @@ class Broker:
         self.admission = Admission(self, login)
         self._by_identity: defaultdict[str | int, set[Session]] = defaultdict(set)
         self._filters = Filters(self._may_receive, self.counters)
+        self.match = self._filters.match
         # What the server tells about itself: retained, but for this process only.
         self._system = RetainedMessages(_MAX_SYSTEM)
         self._gone: Deferred[None] | None = None

@@ -104,6 +104,7 @@ class Intake:
         "_broker",
         "_connection",
         "_heard",
+        "_match",
         "_max_bytes",
         "_max_receipts",
         "_routes",
@@ -124,6 +125,7 @@ class Intake:
         # When the last message arrived, as the connection and as messages tell it.
         self._heard = 0.0
         self._at = _NEVER
+        self._match = broker.match
         self._max_receipts = broker.settings.max_unacknowledged
         self._max_bytes = broker.settings.max_unacknowledged_bytes
         self.receipts = _NOTHING
@@ -171,11 +173,12 @@ class Intake:
                 break
             if route is not None and (verdict is ACCEPTED or verdict.accepted):
                 receipt.route = None
-                self._forward(receipt, route)
-                if broker.store.pending and receipt.qos:
-                    receipt.verdict = None
-                    broker.store.commit(receipt.settle)
-                    return
+                if receipt.retain or self._match(route.topic):
+                    self._forward(receipt, route)
+                    if receipt.qos and broker.store.pending:
+                        receipt.verdict = None
+                        broker.store.commit(receipt.settle)
+                        return
             receipts.popleft()
             self.waiting_bytes -= len(receipt.payload)
             if receipt.qos == 2:
@@ -218,11 +221,14 @@ class Intake:
         """PUBREL: the id of a QoS 2 publish is free again [MQTT-4.3.3-2]; answer PUBCOMP."""
         session = self._session
         session.incoming.pop(packet_id, None)
+        answer, write = b"\x70\x02" + packet_id.to_bytes(2, "big"), self._connection.outbox.write
         if isinstance(session, DurableSession):
             # The client may use the id for another message once it has seen the PUBCOMP.
-            self._broker.store.record(Inbound(session.row, packet_id, False))
-        answer = b"\x70\x02" + packet_id.to_bytes(2, "big")
-        self._broker.when_safe(session, partial(self._connection.outbox.write, answer))
+            store = self._broker.store
+            store.record(Inbound(session.row, packet_id, False))
+            store.commit(partial(write, answer))
+        else:
+            write(answer)
 
     def forget_routes(self) -> None:
         """Rights have changed: ask for them again."""
@@ -257,7 +263,8 @@ class Intake:
             self._at = Instant.of(self._heard)
         message = route.message(self._session.principal, payload, qos, self._at)
         if route.allowed:
-            if qos:
+            durable = qos == 2 and not self._session.clean
+            if qos and (durable or retain or self._match(route.topic)):
                 changes = self._changes(onward, qos, retain, packet_id, payload)
                 if changes:
                     message.along = receipt.along = Along(((SESSION_CHANGES, changes),))
