@@ -419,14 +419,23 @@ class DurableSession(Session):
         return False
 
     def _trim(self) -> None:
-        self._has_room(0)
+        while self._exceeds(0, 0) and self._drop_oldest():
+            self._drop("queue_full")
 
     def _has_room(self, size: int) -> bool:
         if self._settings.queue_full == "drop_oldest" and not self.loaded:
-            if self.queued >= self._settings.max_queued:
+            if self._exceeds(1, size):
                 self._drop_oldest()
             return True
         return super()._has_room(size)
+
+    def _exceeds(self, copies: int, size: int) -> bool:
+        """Whether with so much more there were too much."""
+        settings = self._settings
+        return (
+            self.queued + copies > settings.max_queued
+            or self.queued_bytes + size > settings.max_queued_bytes
+        )
 
     # ------------------------------------------------------------------ the queue
 

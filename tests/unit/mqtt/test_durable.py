@@ -485,3 +485,13 @@ def test_a_shared_copy_is_stored_in_one_unit_with_the_message_too() -> None:
     publisher.send(Publish(DATA, b"x", 2, packet_id=1))
     assert stage.database.units == before + 1
     assert count(stage.database, "mqtt_queue") == count(stage.database, "mqtt_inbound") == 1
+
+
+def test_drop_oldest_drops_no_more_than_it_must_while_it_reads_the_queue() -> None:
+    stage = Stage(max_queued=2, queue_full="drop_oldest")
+    subscribed(stage, 1).drop()
+    send(stage, b"1", b"2", b"3")
+    stage.clock.advance(1)
+    back = stage.client("sub", clean=False, present=True)
+    assert [p.payload for p in back.publishes()] == [b"2", b"3"]
+    assert stage.broker.totals().dropped["queue_full"] == 1
