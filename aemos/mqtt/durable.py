@@ -426,7 +426,8 @@ class DurableSession(Session):
         if self._settings.queue_full == "drop_oldest" and not self.loaded:
             if self._exceeds(1, size):
                 self._drop_oldest()
-            return True
+            if not self.loaded:
+                return True
         return super()._has_room(size)
 
     def _exceeds(self, copies: int, size: int) -> bool:
