@@ -51,7 +51,17 @@ class Target:
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("fuzz")
-    server = Server(folder, f"sqlite:///{folder / 'aemos.sqlite'}", log={"level": "warn"})
+    server = Server(
+        folder,
+        f"sqlite:///{folder / 'aemos.sqlite'}",
+        mqtt={
+            "connect_rate": 0,
+            "connect_rate_per_address": 0,
+            "flapping_connects": 0,
+            "max_failed_logins": 0,
+        },
+        log={"level": "warn"},
+    )
     try:
         server.start()
         sensor = server.add_sensor()
