@@ -72,6 +72,7 @@ from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.queue import CRITICAL, WARNING, RuleQueue
 from aemos.services.rules.runs import RuleRuns
 from aemos.services.sensors import Sensors
+from aemos.services.sign_in_limits import SignInLimits
 from aemos.services.state_changes import StateChanges
 from aemos.services.status import StatusIngest
 from aemos.services.telemetry import ReadingIngest
@@ -109,6 +110,7 @@ class Services:
             WebTokens(signing_key(settings), settings.auth, reactor),
             reactor,
             settings.ingest.catalogue_refresh,
+            SignInLimits(settings.auth, reactor),
         )
         self.login = Login(
             DeviceLogin(self.catalogue, reactor, self.token_use.used),

@@ -41,6 +41,7 @@ from aemos.services.roles import Roles
 from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.queue import RuleQueue
 from aemos.services.rules.runs import RuleRuns
+from aemos.services.sign_in_limits import SignInLimits
 from aemos.services.state_changes import StateChanges
 from aemos.services.web_tokens import WebTokens
 from aemos.storage.database import Database
@@ -195,7 +196,13 @@ async def open_accounts(
     passwords.start()
     tokens = WebTokens(SECRET, SETTINGS, clock)
     authentication = Authentication(
-        database, events, passwords, tokens, clock, ingest.catalogue_refresh
+        database,
+        events,
+        passwords,
+        tokens,
+        clock,
+        ingest.catalogue_refresh,
+        SignInLimits(SETTINGS, clock),
     )
     authenticator = Authenticator(authentication, Catalogue(database, events, ingest, clock), clock)
     health = Health(reactor)

@@ -356,6 +356,15 @@ class Auth:
     bcrypt_queue: int = setting(
         100, "password checks that may wait; beyond it sign-ins are answered 503", valid=at_least(1)
     )
+    account_failures: int = setting(
+        5,
+        "failed sign-ins in a row that cost an account no time; each further one doubles the pause",
+        valid=at_least(1),
+    )
+    address_failures: int = setting(
+        50, "the same for all accounts that one address tries", valid=at_least(1)
+    )
+    lock: float = setting(900.0, "the longest such pause", valid=at_least(1))
     admin_email: str = setting(
         "", "creates the first administrator at start", env="AEMOS_ADMIN_EMAIL"
     )

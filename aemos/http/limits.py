@@ -51,6 +51,14 @@ def _parse(text: str) -> Address | None:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
+def network(address: str) -> str:
+    """@return: what counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    parsed = _parse(address) if ":" in address else None
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((parsed, 64), strict=False))
+    return address
+
+
 @attrs.frozen
 class Allowance:
     """What is left to an address after one more request; `resets_in` is seconds."""
@@ -77,7 +85,7 @@ class RateLimit:
     def count(self, address: str) -> Allowance:
         """Count one request."""
         now = self._clock.seconds()
-        key = self._key(address)
+        key = network(address)
         began, requests = self._seen.get(key, (now, 0))
         if now - began >= self.window:
             del self._seen[key]  # so that it counts as the newest again
@@ -92,10 +100,3 @@ class RateLimit:
             resets_in=began + self.window - now,
             exceeded=requests > self._limit,
         )
-
-    @staticmethod
-    def _key(address: str) -> str:
-        parsed = _parse(address) if ":" in address else None
-        if isinstance(parsed, IPv6Address):
-            return str(IPv6Network((parsed, 64), strict=False))
-        return address

@@ -18,6 +18,7 @@ from twisted.web.server import Request
 
 from aemos import json
 from aemos.errors import AemosError, DuplicateRow, StorageUnavailable
+from aemos.services.sign_in_limits import TooManySignIns
 from aemos.storage.listing import MAX_ROWS, Listed
 
 JSON = "application/json; charset=utf-8"
@@ -102,6 +103,8 @@ def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:
         headers["Retry-After"] = "1"
         if isinstance(error, StorageUnavailable):
             message = "The database is not available, please try again"  # not where it is
+    elif isinstance(error, TooManySignIns):
+        headers["Retry-After"] = str(error.retry_after)
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, (json.MalformedJson, PayloadTooLarge)):

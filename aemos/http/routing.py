@@ -40,6 +40,11 @@ class Call:
     content: bytes = b""
 
     @property
+    def network(self) -> str:
+        """Where it comes from: the address of the client, of an IPv6 client its /64."""
+        return str(getattr(self.request, "network", ""))
+
+    @property
     def bearer(self) -> str | None:
         """The token of `Authorization: Bearer <token>`; None for another scheme or none."""
         return bearer(self.request)

@@ -25,7 +25,7 @@ from aemos.config.schema import Http
 from aemos.errors import BadRequest
 from aemos.http import headers
 from aemos.http.endpoint import Api
-from aemos.http.limits import ClientAddresses, RateLimit
+from aemos.http.limits import ClientAddresses, RateLimit, network
 from aemos.http.paths import Paths
 from aemos.http.render import Answer, PayloadTooLarge, failure, write
 
@@ -92,6 +92,7 @@ class ApiRequest(server.Request):
     channel: Channel
     site: Site
     template = ""
+    network = ""
     ready_lines = b""
     began = 0.0
     _received = 0
@@ -159,8 +160,10 @@ class _Front(Resource):
             segments = self._paths.fold([segment.decode() for segment in request.postpath or ()])
         except UnicodeDecodeError:
             return write(request, failure(BadRequest("the path is not UTF-8")))
+        address = self._addresses.of(request)
+        request.network = network(address)
         if self._limit is not None and segments and segments[0].lower() == "api":
-            allowance = self._limit.count(self._addresses.of(request))
+            allowance = self._limit.count(address)
             now = request.site.reactor.seconds()
             request.ready_lines += headers.rate_limit(allowance, self._limit.window, now)
             if allowance.exceeded:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-from aemos.errors import Conflict, DuplicateRow, Unauthenticated
+from aemos.errors import Conflict, DuplicateRow, Unauthenticated, Unavailable
 from aemos.model import Instant, Principal, PrincipalKind
 from aemos.services.events import Events, UserChanged
 from aemos.services.passwords import Passwords
+from aemos.services.sign_in_limits import SignInLimits
 from aemos.services.web_tokens import Claims, Expired, WebTokens, new_session
 from aemos.storage import login_sessions, roles, users
 from aemos.storage.database import Database
@@ -80,6 +82,8 @@ class Authentication:
     process may stay unseen.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         database: Database,
@@ -88,17 +92,23 @@ class Authentication:
         tokens: WebTokens,
         clock: IReactorTime,
         remember: float,
+        limits: SignInLimits,
     ) -> None:
         """@param remember: seconds, the setting `ingest.catalogue_refresh`."""
         self._database, self._events, self._clock = database, events, clock
         self._passwords, self._tokens, self._remember = passwords, tokens, remember
+        self._limits = limits
         self._standings: dict[str, _Standing] = {}
         self._changes = 0
         events.subscribe(UserChanged, self._changed)
 
-    async def login(self, email: str, password: str) -> SignIn:
-        """@raise Unauthenticated: the same for unknown e-mail, wrong password and inactive user."""
-        return await self._open_session(await self._checked(email, password))
+    async def login(self, email: str, password: str, address: str = "") -> SignIn:
+        """@param address: of the client, "" if unknown.
+
+        @raise Unauthenticated: the same for unknown e-mail, wrong password and inactive user.
+        @raise TooManySignIns: the same, after too many of these.
+        """
+        return await self._open_session(await self._checked(email, password, address))
 
     async def signup(self, values: Mapping[str, Any], password: str) -> SignIn:
         """Make a user, who has no membership yet, and sign in.
@@ -153,9 +163,9 @@ class Authentication:
     async def principal_for_password(self, email: str, password: str) -> Principal:
         """Sign in for one connection, without a session; `principal_now` looks at the user only.
 
-        @raise Unauthenticated: as `login`.
+        @raise Unauthenticated, TooManySignIns: as `login`.
         """
-        user_id = await self._checked(email, password)
+        user_id = await self._checked(email, password, "")
         account = await self._standing(user_id, "", False)
         return attrs.evolve(account.principal("", Instant(0)), expires_at=None)
 
@@ -171,13 +181,29 @@ class Authentication:
         account = await self._standing(principal.id, principal.credential, False)
         return attrs.evolve(account.principal(principal.credential, Instant(0)), expires_at=end)
 
-    async def _checked(self, email: str, password: str) -> int:
-        row = await self._database.read(users.find_by_email, email)
-        matches = await self._passwords.check(password, row["password"] if row else None)
+    async def _checked(self, email: str, password: str, address: str) -> int:
+        self._limits.begin(email, address)
+        try:
+            row = await self._database.read(users.find_by_email, email)
+            matches = await self._passwords.check(password, row["password"] if row else None)
+        except Unavailable:
+            self._limits.undecided(email, address)
+            raise
         if row is None or not matches or row["status"] is False:
+            if row is not None:
+                self._note(users.count_failure, row["id"])
             raise Unauthenticated(_BAD_LOGIN)
+        self._limits.succeeded(email, address)
         user_id: int = row["id"]
+        if row["accessFailedCount"]:
+            self._note(users.forget_failures, user_id)
         return user_id
+
+    def _note(self, write: Callable[[Transaction, int], None], user_id: int) -> None:
+        """Write without waiting: how long an answer takes must not tell that there is a user."""
+        self._database.transact(write, user_id).addErrback(
+            lambda failure: self._log.failure("a sign-in could not be counted", failure)
+        )
 
     async def _open_session(self, user_id: int) -> SignIn:
         session = new_session()

@@ -25,6 +25,20 @@ def create(tx: Transaction, values: Mapping[str, Any]) -> int:
     return tx.insert("User", values)
 
 
+def count_failure(tx: Transaction, user_id: int) -> None:
+    """Count a failed sign-in; the column is an INT."""
+    tx.execute(
+        "UPDATE User SET accessFailedCount = COALESCE(accessFailedCount, 0) + 1"
+        " WHERE id = %s AND COALESCE(accessFailedCount, 0) < 2147483647",
+        (user_id,),
+    )
+
+
+def forget_failures(tx: Transaction, user_id: int) -> None:
+    """Count failed sign-ins from 0 again."""
+    tx.execute("UPDATE User SET accessFailedCount = 0 WHERE id = %s", (user_id,))
+
+
 def grants(tx: Transaction, user_id: int) -> list[Row]:
     """Everything that active memberships give a user.
 

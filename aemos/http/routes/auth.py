@@ -92,7 +92,7 @@ class AuthRoutes:
     @route("POST", "/login", auth=Auth.OPEN)
     async def login(self, call: Call, body: Credentials) -> Answer:
         """Sign in with e-mail and password."""
-        sign_in = await self._authentication.login(body.email, body.password)
+        sign_in = await self._authentication.login(body.email, body.password, call.network)
         return success(data={"user": _brief(sign_in.account), **_session(sign_in)})
 
     @route("POST", "/signup", auth=Auth.OPEN, status=201)
