@@ -123,8 +123,11 @@ class Authentication:
             raise Conflict(_TAKEN) from None
         return await self._open_session(user_id)
 
-    async def refresh(self, refresh_token: str) -> tuple[Account, str]:
-        """@return: the account and a new access token of the same session.
+    async def refresh(self, refresh_token: str) -> SignIn:
+        """Go on with a session: a new access token, and the successor of the refresh token.
+
+        A refresh token is good until its successor was used, so a client that never takes a new one
+        keeps its own. One that comes after that was stolen, or its successor was: the session ends.
 
         @raise Unauthenticated: not a refresh token, expired, signed out, or the user is gone or
             inactive.
@@ -135,14 +138,26 @@ class Authentication:
             raise Unauthenticated("User not found")
         if standing is None or standing["revoked_at"] is not None:
             raise Unauthenticated("Invalid refresh token")
-        return account, self._access(account, claims.session)
+        if not await self._database.transact(
+            login_sessions.use_refresh, claims.session, claims.number
+        ):
+            await self._end(claims.session, claims.user_id)
+            self._log.warn("a refresh token of user {id} came too late", id=claims.user_id)
+            raise Unauthenticated("Invalid refresh token")
+        return SignIn(
+            account,
+            self._access(account, claims.session),
+            self._tokens.refresh(claims.user_id, claims.session, claims.number + 1),
+        )
 
     async def logout(self, principal: Principal) -> None:
         """End the session that `principal` came with: all its tokens are void from now on."""
-        await self._database.transact(
-            login_sessions.revoke, principal.credential, principal.id, self._tokens.session_end()
-        )
-        self._events.publish(UserChanged(principal.id))
+        await self._end(principal.credential, principal.id)
+
+    async def _end(self, session: str, user_id: int) -> None:
+        end = self._tokens.session_end()
+        await self._database.transact(login_sessions.revoke, session, user_id, end)
+        self._events.publish(UserChanged(user_id))
 
     async def account(self, principal: Principal) -> Account:
         """@return: the account as it is now. @raise Unauthenticated: gone or inactive."""

@@ -35,13 +35,15 @@ class Claims:
     """What a valid token says. `session` names the sign-in that it came from.
 
     `recorded` is false for an access token without a session id: one of the original, which shares
-    the secret. Its session is named by its own digest.
+    the secret. Its session is named by its own digest. `number` counts the refresh tokens
+    of a session.
     """
 
     user_id: int
     session: str
     recorded: bool
     expires_at: Instant
+    number: int = 0
 
 
 class WebTokens:
@@ -78,9 +80,10 @@ class WebTokens:
         }
         return self._sign(claims, session, self._access_lifetime)
 
-    def refresh(self, user_id: int, session: str) -> str:
-        """@return: a refresh token."""
-        return self._sign({"id": user_id, "tokenType": "refresh"}, session, self._refresh_lifetime)
+    def refresh(self, user_id: int, session: str, number: int = 0) -> str:
+        """@param number: of the token in its session. @return: a refresh token."""
+        claims = {"id": user_id, "tokenType": "refresh", "number": number}
+        return self._sign(claims, session, self._refresh_lifetime)
 
     def read_access(self, token: str) -> Claims:
         """@raise Unauthenticated: no token of ours, or a refresh token. @raise Expired: over."""
@@ -99,7 +102,8 @@ class WebTokens:
         claims = self._read(token, "Invalid refresh token", "Refresh token expired")
         if claims.get("tokenType") != "refresh" or "sid" not in claims:
             raise Unauthenticated("Invalid refresh token")
-        return Claims(claims["id"], claims["sid"], True, Instant.of(claims["exp"]))
+        number = claims.get("number", 0)
+        return Claims(claims["id"], claims["sid"], True, Instant.of(claims["exp"]), number)
 
     def _sign(self, claims: dict[str, Any], session: str, seconds: int) -> str:
         now = int(self._clock.seconds())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from aemos.errors import DuplicateRow
 from aemos.model import Instant
 from aemos.storage.transaction import Row, Transaction
 
@@ -20,6 +23,25 @@ def create(tx: Transaction, session_id: str, user_id: int, expires_at: Instant) 
         "login_session",
         {"id": session_id, "user_id": user_id, "created_at": tx.now, "expires_at": expires_at},
     )
+
+
+def use_refresh(tx: Transaction, session_id: str, number: int) -> bool:
+    """Note that a refresh token was used.
+
+    @param number: 0 for the token of the sign-in, one more for each successor.
+    @return: False if a successor of it was used before.
+    """
+    used = tx.value("SELECT number FROM refresh_use WHERE session_id = %s", (session_id,))
+    if number > (used or 0):
+        if used is None:
+            with suppress(DuplicateRow):  # the same token twice at this moment
+                tx.insert("refresh_use", {"session_id": session_id, "number": number})
+        else:
+            tx.execute(
+                "UPDATE refresh_use SET number = %s WHERE session_id = %s AND number < %s",
+                (number, session_id, number),
+            )
+    return number >= (used or 0)
 
 
 def revoke(tx: Transaction, session_id: str, user_id: int, expires_at: Instant) -> None:

@@ -239,6 +239,10 @@ _ALL = (
         "id:text user_id:id created_at:instant expires_at:instant revoked_at:instant",
     ),
     _table(
+        "refresh_use",
+        "session_id:text number:int",
+    ),
+    _table(
         "reading_key",
         "telemetry_id:id digest:blob received_at:instant",
     ),

@@ -110,8 +110,14 @@ class AuthRoutes:
     @route("POST", "/refresh-token", auth=Auth.OPEN)
     async def refresh(self, call: Call, body: Refreshing) -> Answer:
         """Get a new access token for the same session."""
-        account, token = await self._authentication.refresh(body.refreshToken)
-        return success(data={"token": token, "user": _brief(account)})
+        session = await self._authentication.refresh(body.refreshToken)
+        return success(
+            data={
+                "token": session.token,
+                "refreshToken": session.refresh_token,
+                "user": _brief(session.account),
+            }
+        )
 
     @route("POST", "/logout")
     async def logout(self, call: Call) -> Answer:

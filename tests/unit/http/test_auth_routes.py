@@ -10,6 +10,7 @@ from aemos.errors import Unauthenticated
 from aemos.model import Instant
 from aemos.services.events import UserChanged
 from tests.accounts import MEMBERS, NORTH, SECRET, Accounts, credentials
+from tests.farm import Reply
 
 
 def registration(**changes: object) -> dict[str, object]:
@@ -193,6 +194,31 @@ async def test_refreshing_gives_an_access_token_of_the_same_session(accounts: Ac
     assert (await accounts.call("POST", "/auth/logout", reply.data["token"])).status == 200
     again = await accounts.call("POST", "/auth/refresh-token", body=body)
     assert (again.status, again.body["message"]) == (401, "Invalid refresh token")
+
+
+async def refresh(accounts: Accounts, token: str) -> Reply:
+    return await accounts.call("POST", "/auth/refresh-token", body={"refreshToken": token})
+
+
+async def test_a_refresh_token_is_good_until_its_successor_was_used(accounts: Accounts) -> None:
+    first = (await accounts.login("north-viewer")).data["refreshToken"]
+    # A client that ignores the new one goes on as ever.
+    successors = [(await refresh(accounts, first)).data["refreshToken"] for _ in range(3)]
+    second = await refresh(accounts, successors[0])
+    assert second.status == 200
+    assert (await refresh(accounts, successors[1])).status == 200
+
+
+async def test_a_refresh_token_that_comes_too_late_ends_the_session(accounts: Accounts) -> None:
+    first = (await accounts.login("north-viewer")).data["refreshToken"]
+    second = (await refresh(accounts, first)).data
+    third = (await refresh(accounts, second["refreshToken"])).data
+    assert (await accounts.call("GET", "/auth/me", third["token"])).status == 200
+    late = await refresh(accounts, first)
+    assert (late.status, late.body["message"]) == (401, "Invalid refresh token")
+    for token in (second["token"], third["token"]):
+        assert (await accounts.call("GET", "/auth/me", token)).status == 401
+    assert (await refresh(accounts, third["refreshToken"])).status == 401
 
 
 async def test_refreshing_refuses_what_is_no_valid_refresh_token(accounts: Accounts) -> None:
