@@ -276,7 +276,12 @@ class ClosingTransport(StringTransport):
             protocol.connectionLost(Failure(ConnectionDone()))
 
 
-_UNHURRIED = {"refusal_time": 0.0, "publish_rate": 0.0, "publish_bytes": 0.0}
+_UNHURRIED = {
+    "refusal_time": 0.0,
+    "publish_rate": 0.0,
+    "publish_bytes": 0.0,
+    "trusted_networks": (),
+}
 """No waiting for a clock that stands still."""
 
 

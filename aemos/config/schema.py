@@ -275,6 +275,11 @@ class Mqtt:
         valid=at_least(0),
     )
     max_sessions: int = setting(100_000, "stored sessions in all", valid=at_least(1))
+    trusted_networks: tuple[str, ...] = setting(
+        ["127.0.0.0/8", "::1"],
+        "networks whose clients no connect rate, flapping or failed sign-in keeps out",
+        valid=networks,
+    )
     max_per_address: int = setting(
         15_000, "connections from one address (IPv6: one /64); 0 = no limit", valid=at_least(0)
     )
@@ -290,12 +295,12 @@ class Mqtt:
         1000.0, "the same from one address", valid=at_least(0)
     )
     publish_rate: float = setting(
-        10_000.0,
+        100_000.0,
         "messages per second of one device, beyond it is read more slowly; 0 = no limit",
         valid=at_least(0),
     )
     publish_bytes: float = setting(
-        10.0 * 1024 * 1024, "bytes per second of the same", valid=at_least(0)
+        100.0 * 1024 * 1024, "bytes per second of the same", valid=at_least(0)
     )
     flapping_connects: int = setting(
         60,

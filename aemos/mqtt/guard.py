@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Generic, TypeVar
 
 import attrs
@@ -70,6 +70,8 @@ class Guard:
 
     def __init__(self, settings: Mqtt, clock: IReactorTime, counters: Counters) -> None:
         self._settings, self._clock, self._counters = settings, clock, counters
+        self._trusted = [ip_network(network, strict=False) for network in settings.trusted_networks]
+        self._trust: Recent[bool] = Recent()
         self._open: Counter[str] = Counter()
         self._rate = settings.connect_rate
         self._connects = Bucket(self._rate or 1.0, (self._rate or 1.0) * _BURST, clock)
@@ -85,15 +87,17 @@ class Guard:
     def objection(self, host: str) -> str:
         """@param host: an address, "" for a unix socket. @return: why not to let it in, or ""."""
         settings = self._settings
+        address = address_key(host)
+        if host and settings.max_per_address and self._open[address] >= settings.max_per_address:
+            return "mqtt.max_per_address"
+        if self._trusts(host):
+            return ""
         if self._rate and not self._connects.has(1):
             return "mqtt.connect_rate"
         if not host:
             return ""
-        address = address_key(host)
         if self._banned(f"address {address}"):
             return "banned"
-        if settings.max_per_address and self._open[address] >= settings.max_per_address:
-            return "mqtt.max_per_address"
         if settings.connect_rate_per_address and not self._of_address(address).has(1):
             return "mqtt.connect_rate_per_address"
         return ""
@@ -122,6 +126,20 @@ class Guard:
             if self._open[address] <= 0:
                 del self._open[address]
 
+    def _trusts(self, host: str) -> bool:
+        """Whether the address is in `mqtt.trusted_networks`."""
+        trust = self._trust.get(host)
+        if trust is None:
+            try:
+                address = ip_address(host.partition("%")[0])
+            except ValueError:
+                trust = False  # a unix socket, or a name
+            else:
+                address = getattr(address, "ipv4_mapped", None) or address
+                trust = any(address in network for network in self._trusted)
+            self._trust.set(host, trust)
+        return trust
+
     def _of_address(self, address: str) -> Bucket:
         bucket = self._by_address.get(address)
         if bucket is None:
@@ -149,7 +167,7 @@ class Guard:
         if not anonymous and settings.max_per_device and others >= settings.max_per_device:
             reason = f"{others} connections of one device, mqtt.max_per_device"
             return self._limited("mqtt.max_per_device", name, reason)
-        if settings.flapping_connects and self._flaps(name):
+        if settings.flapping_connects and not self._trusts(host) and self._flaps(name):
             reason = f"{settings.flapping_connects} connects in {settings.flapping_window:g} s"
             self._ban("client", name, reason)
             return self._limited("banned", name, reason)
@@ -182,7 +200,7 @@ class Guard:
         @return: seconds that the answer should be late.
         """
         limit = self._settings.max_failed_logins
-        if not limit or not host:
+        if not limit or not host or self._trusts(host):
             return 0.0
         address = address_key(host)
         window = self._window(self._failures, address, self._settings.failed_login_window)

@@ -69,7 +69,7 @@ def test_a_user_connects_with_the_password_and_hears_how_the_server_is(
 def test_an_address_that_guesses_is_banned_until_the_ban_is_lifted(
     make: Callable[..., Server],
 ) -> None:
-    server = make(max_failed_logins=3, refusal_time=0).start()
+    server = make(max_failed_logins=3, refusal_time=0, trusted_networks=[]).start()
     sensor = server.add_sensor()
     token = signed_in(server)
     for guess in range(3):

@@ -377,3 +377,20 @@ def test_addresses_without_connections_are_not_remembered() -> None:
     for number in range(100):
         knock(stage, IPv4Address("TCP", f"10.0.1.{number}", 1)).drop()
     assert not stage.broker.guard._open
+
+
+def test_clients_of_trusted_networks_are_not_kept_out() -> None:
+    settings = Mqtt(
+        trusted_networks=("10.0.0.0/8", "::1"),
+        connect_rate_per_address=0.1,
+        flapping_connects=1,
+        max_failed_logins=1,
+    )
+    guard = Guard(settings, Clock(), Counters())
+    client = Principal(PrincipalKind.SENSOR, "u")
+    for host in ("10.1.2.3", "::ffff:10.1.2.3", "::1"):
+        assert [guard.refusal(client, "c", host, 0) for _ in range(3)] == ["", "", ""]
+        assert guard.failed(host, "u", b"guess") == 0.0
+        assert [guard.objection(host) for _ in range(20)] == [""] * 20
+    assert guard.failed("192.0.2.1", "u", b"guess") == 0.0
+    assert guard.objection("192.0.2.1") == "banned"
