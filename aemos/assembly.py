@@ -256,8 +256,7 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     writer, broker, ledger = services.database.writer, doors.broker, services.ledger
 
     def stored(event: ReadingsStored) -> None:
-        metrics.readings_stored(event.organization_id, event.new)
-        metrics.message_judged(event.door, "ACCEPTED")
+        metrics.message_stored(event.door, event.organization_id, event.new)
 
     def refused(event: MessageRefused) -> None:
         metrics.message_judged(event.message.door, event.verdict.code.value)

@@ -63,9 +63,13 @@ class Splitter:
             length = buffer[position + 1]
             start = position + 2
             if length > 0x7F:
-                length, start = _long_length(buffer, position)
-                if not start:
-                    break
+                if start < size and buffer[start] < 0x80:  # two bytes: most messages of devices
+                    length += (buffer[start] << 7) - 0x80
+                    start += 1
+                else:
+                    length, start = _long_length(buffer, position)
+                    if not start:
+                        break
             if length > self.limit:
                 raise MalformedPacket(f"packet of {length} bytes, limit {self.limit}", "MQTT-2.2.3")
             end = start + length

@@ -198,6 +198,7 @@ class Metrics:
         self._messages = self._counts(
             "aemos_messages_total", "messages of devices by verdict", "code", "door"
         )
+        self._stored: dict[tuple[str, int | None], list[int]] = {}
         self._registry.register(_BuildInfo())
         ProcessCollector(registry=self._registry)
 
@@ -206,6 +207,15 @@ class Metrics:
         values = (method if method in _METHODS else OTHER, route or "unmatched", str(status))
         self._requests.add(*values)
         self._request_seconds.observe(seconds, *values)
+
+    def message_stored(self, door: str, organization_id: int | None, readings: int) -> None:
+        """Count an accepted message and its new readings; labels are made when somebody looks."""
+        key = (door, organization_id)
+        counts = self._stored.get(key)
+        if counts is None:
+            counts = self._stored[key] = [0, 0]
+        counts[0] += 1
+        counts[1] += readings
 
     def readings_stored(self, organization_id: int | None, count: int) -> None:
         """Count stored readings, by whatever door they came."""
@@ -245,6 +255,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """@return: everything, as `text/plain; version=0.0.4`."""
+        stored, self._stored = self._stored, {}
+        for (door, organization_id), (messages, readings) in stored.items():
+            self._messages.add("ACCEPTED", door, count=messages)
+            self.readings_stored(organization_id, readings)
         return generate_latest(self._registry)
 
     def _counts(self, name: str, doc: str, *names: str) -> Counts:

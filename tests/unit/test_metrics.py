@@ -65,6 +65,19 @@ def test_readings_are_counted_by_organization() -> None:
     assert samples(metrics, "telemetry_ingestion_total") == {("7",): 5, ("unknown",): 1}
 
 
+def test_accepted_messages_are_counted_with_their_readings() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.message_stored("mqtt", 7, 2)
+        metrics.render()
+    metrics.message_stored("http", None, 1)
+    assert samples(metrics, "telemetry_ingestion_total") == {("7",): 4, ("unknown",): 1}
+    assert samples(metrics, "aemos_messages_total") == {
+        ("ACCEPTED", "mqtt"): 2,
+        ("ACCEPTED", "http"): 1,
+    }
+
+
 def test_messages_and_announcements_are_counted() -> None:
     metrics = Metrics()
     metrics.message_judged("mqtt", "ACCEPTED")
