@@ -43,6 +43,7 @@ from aemos.mqtt.broker import Broker
 from aemos.mqtt.sys_topics import SysTopics
 from aemos.observability.health import Health
 from aemos.observability.metrics import Metrics
+from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Hub
 from aemos.realtime.session import Sessions
 from aemos.realtime.websocket import ChannelFactory, ChannelResource
@@ -167,7 +168,8 @@ class Doors:
             Administration(self.broker),
             settings.mqtt.client_records,
         )
-        self.hub = Hub(events, reactor)
+        self.hub = Hub(reactor, settings.realtime)
+        self.feed = Feed(self.hub, events, reactor)
         self.sessions = Sessions(
             self.hub,
             services.authentication,

@@ -419,6 +419,16 @@ class Realtime:
         "unsent bytes of one connection before events are dropped and counted",
         valid=at_least(1024),
     )
+    replay_seconds: float = setting(
+        300.0,
+        "how long events of a room that everybody left are kept for those who come back; 0 keeps "
+        "no events",
+        valid=at_least(0),
+    )
+    replay_events: int = setting(
+        20_000, "events kept for clients that come back", valid=at_least(1)
+    )
+    replay_bytes: int = setting(32 * 1024 * 1024, "memory for them in bytes", valid=at_least(1024))
     authenticate_timeout: float = setting(
         10.0, "a connection that does not authenticate is closed after this", valid=more_than(0)
     )

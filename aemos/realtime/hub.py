@@ -1,14 +1,14 @@
 """Rooms and live events: who hears what, whichever door it listens at.
 
 The hub knows no socket, no token and no wire format. Doors let their sessions join rooms (after
-asking for permission, see `aemos.realtime.session`); the hub turns what services publish into
-events and hands each to the members of its rooms, once per member.
+asking for permission, see `aemos.realtime.session`); `aemos.realtime.feed` turns what services
+publish into events, and the hub hands each to the members of its rooms, once per member.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import attrs
@@ -16,24 +16,26 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from aemos import json
+from aemos.config.schema import Realtime
 from aemos.model import Instant
-from aemos.services.events import (
-    DeviceStateChanged,
-    Events,
-    ReadingChanged,
-    ReadingDeleted,
-    ReadingsStored,
-    StatusStored,
-)
+from aemos.realtime.replay import Replay
 
 Wire = TypeVar("Wire")
 
-_ROOM = re.compile(r"(?:telemetry|device)-[1-9][0-9]{0,17}|device-uuid-[\w.-]{1,64}", re.ASCII)
+_ROOM = re.compile(
+    r"(?:telemetry|device|organization)-[1-9][0-9]{0,17}|device-uuid-[\w.-]{1,64}", re.ASCII
+)
+_ID = re.compile(r"[0-9a-f]{14}")
 
 
 def is_room(name: str) -> bool:
-    """@return: whether `name` is written like a room (spec/realtime.md section 3)."""
+    """@return: whether `name` is written like a room (docs/realtime.rst)."""
     return _ROOM.fullmatch(name) is not None
+
+
+def is_event_id(text: str) -> bool:
+    """@return: whether `text` is written like `Event.id`."""
+    return _ID.fullmatch(text) is not None
 
 
 @attrs.define(slots=True, eq=False)
@@ -42,7 +44,9 @@ class Event:
 
     `id` is opaque; ids compare as text in the order of happening, also over restarts. `data` is the
     payload of spec/realtime.md section 4. `organization_id` is the tenant that owns it (None: only
-    System Admins see it). A newer event of the same `subject` makes this one outdated.
+    System Admins see it), `permission` what a member of an organization's room must hold there. A
+    newer event of the same `subject` makes this one outdated. `uuid` and `telemetry_id` say which
+    sensor or device and which variable it is about.
     """
 
     id: str
@@ -50,6 +54,9 @@ class Event:
     data: Mapping[str, Any]
     organization_id: int | None
     subject: str
+    permission: str = "sensor.view"
+    uuid: str | None = None
+    telemetry_id: int | None = None
     _json: bytes = attrs.field(default=b"", init=False)
     _encoded: dict[object, object] = attrs.field(factory=dict, init=False)
 
@@ -66,6 +73,14 @@ class Event:
             self._encoded[key] = form(self, room)
         return cast(Wire, self._encoded[key])
 
+    def rest(self) -> None:
+        """Keep no encodings for members that may never come."""
+        self._encoded.clear()
+
+
+Wanted = Callable[[Event], bool]
+"""Whether a member that joined a room wants this event of it."""
+
 
 class Member(Protocol):
     """Who can be in a room; compared by identity."""
@@ -74,143 +89,130 @@ class Member(Protocol):
         """Take one event; `room` is the one that brought it here. May leave rooms, never waits."""
 
 
+@attrs.define(slots=True, eq=False)
+class Room:
+    """The members of a room with what they want of it (None = all).
+
+    Events are recorded for those who come back since the id `since`; `ends` is when an empty room
+    is given up, in reactor seconds.
+    """
+
+    since: str
+    members: dict[Member, Wanted | None] = attrs.field(factory=dict)
+    ends: float = 0.0
+
+
+@attrs.frozen(slots=True)
+class Missed:
+    """What happened in some rooms after an event: what is still known, each with its room.
+
+    `gap` is set when more happened than is known: from the event asked about to the moment since
+    when nothing is missing.
+    """
+
+    events: Sequence[tuple[Event, str]]
+    gap: tuple[Instant, Instant] | None
+
+
 class Hub:
     """Room -> members. An event in whose rooms nobody is costs a look into a dict."""
 
     _log = Logger()
 
-    def __init__(self, events: Events, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._rooms: dict[str, dict[Member, None]] = {}
+    def __init__(self, clock: IReactorTime, settings: Realtime) -> None:
+        self._clock, self._linger = clock, settings.replay_seconds
+        self._replay: Replay[Event] = Replay(settings.replay_events, settings.replay_bytes)
         self._last_id = 0
+        self._empty: dict[str, Room] = {}  # rooms that members may come back to, oldest first
+        self.heard: dict[str, Room] = {}
+        """The rooms that somebody is in, or was in a moment ago: nobody else may change it."""
         self.events_sent = 0
         self.deliveries = 0
-        events.subscribe(ReadingsStored, self._readings_stored)
-        events.subscribe(ReadingChanged, self._reading_changed)
-        events.subscribe(ReadingDeleted, self._reading_deleted)
-        events.subscribe(StatusStored, self._status_stored)
-        events.subscribe(DeviceStateChanged, self._device_state_changed)
-
-    def join(self, member: Member, room: str) -> None:
-        """Tell `member` from now on what happens in `room`."""
-        self._rooms.setdefault(room, {})[member] = None
-
-    def leave(self, member: Member, room: str) -> None:
-        """Undo `join`; nothing changes if it is not there."""
-        members = self._rooms.get(room)
-        if members is not None:
-            members.pop(member, None)
-            if not members:
-                del self._rooms[room]
 
     @property
     def rooms(self) -> int:
         """How many rooms have members."""
-        return len(self._rooms)
+        return len(self.heard) - len(self._empty)
 
-    def _readings_stored(self, event: ReadingsStored) -> None:
-        rooms = self._rooms
-        if not rooms:
+    @property
+    def replayable(self) -> int:
+        """How many events are kept for those who come back."""
+        return len(self._replay)
+
+    def join(self, member: Member, room: str, wanted: Wanted | None = None) -> None:
+        """Tell `member` from now on what happens in `room`, or what it wants of that.
+
+        Joining again changes what is wanted.
+        """
+        self._give_up()
+        found = self.heard.get(room)
+        if found is None:
+            found = self.heard[room] = Room(self._next_id())
+        self._empty.pop(room, None)
+        found.members[member] = wanted
+
+    def leave(self, member: Member, room: str) -> None:
+        """Undo `join`; nothing changes if it is not there."""
+        found = self.heard.get(room)
+        if found is None or member not in found.members:
             return
-        sensor_room = f"device-uuid-{event.sensor_uuid}"
-        all_wanted = sensor_room in rooms
-        for reading in event.readings:
-            room = f"telemetry-{reading.telemetry_id}"
-            if reading.id is not None and (all_wanted or room in rooms):
-                stream = {
-                    "id": reading.id,
-                    "value": reading.value,
-                    "telemetryDataId": reading.telemetry_id,
-                    "recievedAt": reading.at,
-                }
-                self._send(
-                    "new-datastream",
-                    (room, sensor_room),
-                    {"dataStream": stream, "timestamp": self._now()},
-                    event.organization_id,
-                    room,
-                )
+        del found.members[member]
+        if not found.members:
+            found.ends = self._clock.seconds() + self._linger
+            self._empty[room] = found
+        self._give_up()
 
-    def _reading_changed(self, event: ReadingChanged) -> None:
-        # Its own event, not a second new-datastream: the value of a variable is not new again.
-        row = event.row
-        room = f"telemetry-{row['telemetryDataId']}"
-        if room in self._rooms:
-            stream = {key: row[key] for key in ("id", "value", "telemetryDataId", "recievedAt")}
-            data = {"dataStream": stream, "timestamp": self._now()}
-            subject = f"{room}#{row['id']}"
-            self._send("update-datastream", (room,), data, event.organization_id, subject)
+    def missed(self, member: Member, rooms: Sequence[str], after: str) -> Missed:
+        """What a member that is in these rooms would have heard after the event of this id.
 
-    def _reading_deleted(self, event: ReadingDeleted) -> None:
-        room = f"telemetry-{event.telemetry_id}"
-        if room in self._rooms:
-            gone = {
-                "id": event.reading_id,
-                "telemetryDataId": event.telemetry_id,
-                "deleted": True,
-            }
-            data = {"dataStream": gone, "timestamp": self._now()}
-            subject = f"{room}#{event.reading_id}"
-            self._send("delete-datastream", (room,), data, event.organization_id, subject)
+        A room is recorded while it has members and for `realtime.replay_seconds` after that.
+        """
+        joined = {room: found for room in rooms if (found := self.heard.get(room)) is not None}
+        known_since = max((room.since for room in joined.values()), default=after)
+        known_since = max(known_since, self._replay.forgotten)
+        gap = None
+        if after < known_since:
+            gap = (_time_of(after), _time_of(known_since))
+        return Missed(list(self._matching(member, joined, after)), gap)
 
-    def _status_stored(self, event: StatusStored) -> None:
-        room = f"device-uuid-{event.uuid}"
-        if room in self._rooms:
-            data = {
-                "deviceUuid": event.uuid,
-                "status": event.status,
-                "metadata": event.metadata,
-                "timestamp": event.at,
-            }
-            self._send("device-status", (room,), data, event.organization_id, f"{room}#status")
+    def _matching(
+        self, member: Member, joined: Mapping[str, Room], after: str
+    ) -> Iterator[tuple[Event, str]]:
+        for event, rooms in self._replay.after(after):
+            for room in rooms:
+                if room in joined:
+                    wanted = joined[room].members.get(member)
+                    if wanted is None or wanted(event):
+                        yield event, room
+                        break
 
-    def _device_state_changed(self, event: DeviceStateChanged) -> None:
-        rooms = (f"device-uuid-{event.device_uuid}", f"device-{event.device_id}")
-        if not any(room in self._rooms for room in rooms):
-            return
-        metadata: dict[str, Any] = {
-            "deviceId": event.device_id,
-            "deviceUuid": event.device_uuid,
-            "deviceName": event.device_name,
-            "deviceType": event.device_type,
-            "isCritical": event.critical,
-            "stateName": event.state,
-            "oldValue": event.old,
-            "newValue": event.new,
-            "initiatedBy": event.initiated_by,
-        }
-        if event.rule is None:
-            metadata["initiatorId"] = event.initiator_id
-        else:
-            metadata |= {"triggeredBy": "rule_chain", "ruleChainDetails": event.rule}
-        data = {
-            "title": "Device State Changed",
-            "message": f"{event.state} changed to {event.new}",
-            "type": "device-state-change",
-            "deviceType": event.device_type,
-            "deviceId": event.device_id,
-            "deviceUuid": event.device_uuid,
-            "priority": event.priority,
-            "timestamp": event.at,
-            "metadata": metadata,
-        }
-        subject = f"{rooms[0]}#state-{event.state}"
-        self._send("device-state-change", rooms, data, event.organization_id, subject)
-
-    def _send(
+    def tell(
         self,
         name: str,
         rooms: Sequence[str],
         data: Mapping[str, Any],
+        *,
         organization_id: int | None,
         subject: str,
+        permission: str,
+        uuid: str | None = None,
+        telemetry_id: int | None = None,
     ) -> None:
-        event = Event(self._next_id(), name, data, organization_id, subject)
-        # The first matching room counts for a member of several; and members may leave meanwhile.
-        hearing: dict[Member, str] = {}
+        """Hand an event to everybody in these rooms who wants it; arguments as `Event` has them.
+
+        Whoever calls has looked whether one of the rooms is in `heard`. The first matching room
+        counts for a member of several.
+        """
+        event = Event(
+            self._next_id(), name, data, organization_id, subject, permission, uuid, telemetry_id
+        )
+        hearing: dict[Member, str] = {}  # members may leave meanwhile
         for room in rooms:
-            for member in self._rooms.get(room, ()):
-                hearing.setdefault(member, room)
+            found = self.heard.get(room)
+            if found is not None:
+                for member, wanted in found.members.items():
+                    if member not in hearing and (wanted is None or wanted(event)):
+                        hearing[member] = room
         self.events_sent += 1
         self.deliveries += len(hearing)
         for member, room in hearing.items():
@@ -218,15 +220,29 @@ class Hub:
                 member.deliver(event, room)
             except Exception:
                 self._log.failure("delivering {event} failed", event=name)
+        if self._linger:
+            event.rest()
+            self._replay.add(event.id, event, rooms, len(event.json()))
+        if self._empty:
+            self._give_up()
 
-    def _now(self) -> Instant:
-        return Instant.of(self._clock.seconds())
+    def _give_up(self) -> None:
+        """Forget the rooms that have been empty for long enough."""
+        now = self._clock.seconds()
+        while self._empty:
+            name, room = next(iter(self._empty.items()))
+            if room.ends > now:
+                return
+            del self._empty[name], self.heard[name]
 
     def _next_id(self) -> str:
         """Microseconds since 1970, always at least one more than before, as 14 hex digits.
 
-        Made of the time so that ids of a later run are greater, and so that an id tells from where
-        to read on in the database.
+        Made of the time so that ids of a later run are greater, and so that an id tells when.
         """
         self._last_id = max(self._last_id + 1, int(self._clock.seconds() * 1_000_000))
         return f"{self._last_id:014x}"
+
+
+def _time_of(event_id: str) -> Instant:
+    return Instant(int(event_id, 16) // 1000)

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from aemos.config.schema import Realtime
 from aemos.errors import AemosError, Unauthenticated
 from aemos.model import ANONYMOUS, Instant, Principal, PrincipalKind
-from aemos.realtime.hub import Event, Hub, is_room
+from aemos.realtime.hub import Event, Hub, Missed, Wanted, is_room
 from aemos.services.events import Events, UserChanged
 
 
@@ -88,9 +88,12 @@ class Session:
             await self._become(principal)
             return self.principal
 
-    async def join(self, rooms: Iterable[str]) -> tuple[list[str], list[Refusal]]:
+    async def join(
+        self, rooms: Iterable[str], wanted: Wanted | None = None
+    ) -> tuple[list[str], list[Refusal]]:
         """Join what may be joined.
 
+        @param wanted: which events of these rooms, from now on; None = all.
         @return: the rooms that the session is in now, and those refused. A room that does not exist
             is refused like a foreign one: its existence is nobody else's business.
         @raise Unauthenticated: no token yet, and nothing is open to anonymous sessions.
@@ -118,8 +121,18 @@ class Session:
             if not self.ended:
                 self.rooms.update(granted)
                 for room in granted:
-                    self._sessions.hub.join(self, room)
+                    self._sessions.hub.join(self, room, wanted)
             return granted, refused
+
+    def missed(self, rooms: Sequence[str], after: str) -> Missed:
+        """What the session would have heard in these rooms, which it is in, after an event.
+
+        To be asked in the reactor turn in which `join` answers: nothing is missing then.
+        """
+        found = self._sessions.hub.missed(self, rooms, after)
+        sees = self._sessions.sees
+        seen = [each for each in found.events if sees(self.principal, each[0])]
+        return Missed(seen, found.gap)
 
     async def leave(self, rooms: Iterable[str]) -> list[str]:
         """@return: the rooms that were left; those that the session is not in are passed over."""
@@ -131,9 +144,9 @@ class Session:
 
         A room's thing can move to another organization (a sensor to another area); the event tells.
         """
-        if self._sessions.sees(self.principal, event.organization_id):
+        if self._sessions.sees(self.principal, event):
             self._door.send_event(event, room)
-        else:
+        elif not room.startswith("organization-"):
             self._leave([room])
             self._door.rooms_lost([room])
 
@@ -243,14 +256,15 @@ class Sessions:
         self._all.add(session)
         return session
 
-    def sees(self, principal: Principal, organization_id: int | None) -> bool:
-        """@return: whether events of that organization may reach this principal at all."""
+    def sees(self, principal: Principal, event: Event) -> bool:
+        """@return: whether this principal may see what the event is about."""
         if principal.administrator:
             return True
         if principal.kind is PrincipalKind.ANONYMOUS:
             listed = self.settings.anonymous
-            return "all" in listed or str(organization_id) in listed
-        return organization_id in principal.permissions
+            return "all" in listed or str(event.organization_id) in listed
+        owner = event.organization_id
+        return owner is not None and principal.may(event.permission, owner)
 
     def rename(self, session: Session, principal: Principal) -> None:
         """Find `session` by `principal` from now on (told before the session becomes it)."""

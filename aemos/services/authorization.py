@@ -213,6 +213,10 @@ class Authorization:
                 lambda owner: principal.may("device.view", owner),
                 done,
             )
+        elif room.startswith("organization-") and room[13:].isdigit():
+            # Of what happens there, a member hears what it holds the right for.
+            owner = int(room[13:])
+            done(principal.may("sensor.view", owner) or principal.may("device.view", owner))
         else:
             done(
                 room.isdigit()

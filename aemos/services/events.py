@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import attrs
 from twisted.logger import Logger
 
-from aemos.model import Instant, Message, Verdict
+from aemos.model import Instant, Message, PrincipalKind, Verdict
 from aemos.services.interfaces import ClientInfo
 from aemos.storage.readings import Reading
 
@@ -38,6 +38,7 @@ class ReadingChanged:
 
     row: Mapping[str, Any]
     organization_id: int | None
+    sensor_uuid: str | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -47,6 +48,7 @@ class ReadingDeleted:
     reading_id: int
     telemetry_id: int
     organization_id: int | None
+    sensor_uuid: str | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -58,6 +60,7 @@ class StatusStored:
     status: str
     metadata: Mapping[str, Any] | None
     at: Instant
+    kind: PrincipalKind = PrincipalKind.SENSOR
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -82,6 +85,32 @@ class DeviceStateChanged:
     priority: str
     at: Instant
     rule: Mapping[str, Any] | None = None
+
+
+@attrs.frozen(slots=True, eq=False)
+class PresenceChanged:
+    """A sensor or device is `online`, `late`, `silent` or `offline` since now (docs/devices.rst).
+
+    `kind` is SENSOR or DEVICE, `before` what it was (None = it was never heard of), `last_seen`
+    its last sign of life as far as one is known.
+    """
+
+    kind: PrincipalKind
+    id: int
+    uuid: str
+    name: str
+    organization_id: int | None
+    presence: str
+    before: str | None
+    since: Instant
+    last_seen: Instant | None
+
+
+@attrs.frozen(slots=True, eq=False)
+class PresenceForgotten:
+    """A uuid whose presence was told belongs to no sensor or device any more."""
+
+    uuid: str
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -59,34 +59,39 @@ class History:
 
         return await self._database.read(read)
 
-    async def change(self, by: Principal, reading_id: int, changes: Mapping[str, Any]) -> Row:
+    async def change(
+        self, by: Principal, reading_id: int, changes: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """Correct a reading; another `telemetryDataId` needs sensor.update for both sensors.
 
         @raise NotFound: no such reading or variable. @raise Forbidden: no sensor.update there.
         """
 
-        def write(tx: Transaction) -> tuple[Row, int | None]:
-            _, _, organization_id = _reading_for(tx, by, "sensor.update", reading_id)
+        def write(tx: Transaction) -> ReadingChanged:
+            _, variable, organization_id = _reading_for(tx, by, "sensor.update", reading_id)
             if "telemetryDataId" in changes:
-                _, sensor = variable_for(tx, by, "sensor.update", changes["telemetryDataId"])
+                variable, sensor = variable_for(tx, by, "sensor.update", changes["telemetryDataId"])
                 organization_id = None if sensor is None else sensors.owner(tx, sensor["id"])
             history.change(tx, reading_id, changes)
-            return _existing(tx, reading_id), organization_id
+            return ReadingChanged(
+                _existing(tx, reading_id), organization_id, _sensor_uuid(tx, variable)
+            )
 
-        row, organization_id = await self._database.transact(write)
-        self._events.publish(ReadingChanged(row, organization_id))
-        return row
+        event = await self._database.transact(write)
+        self._events.publish(event)
+        return event.row
 
     async def delete(self, by: Principal, reading_id: int) -> None:
         """@raise NotFound: no such reading. @raise Forbidden: no sensor.update for its sensor."""
 
-        def write(tx: Transaction) -> tuple[Row, int | None]:
-            row, _, organization_id = _reading_for(tx, by, "sensor.update", reading_id)
+        def write(tx: Transaction) -> ReadingDeleted:
+            row, variable, organization_id = _reading_for(tx, by, "sensor.update", reading_id)
             history.delete(tx, reading_id)
-            return row, organization_id
+            return ReadingDeleted(
+                reading_id, row["telemetryDataId"], organization_id, _sensor_uuid(tx, variable)
+            )
 
-        row, organization_id = await self._database.transact(write)
-        self._events.publish(ReadingDeleted(reading_id, row["telemetryDataId"], organization_id))
+        self._events.publish(await self._database.transact(write))
 
     async def target(
         self, by: Principal, variable_id: int | None, sensor_id: int | None, name: str | None
@@ -149,6 +154,11 @@ def _existing(tx: Transaction, reading_id: int) -> Row:
     if row is None:
         raise NotFound(f"Data stream with ID {reading_id} not found")
     return row
+
+
+def _sensor_uuid(tx: Transaction, variable: Row | None) -> str | None:
+    sensor = None if variable is None else sensors.find(tx, variable["sensorId"] or 0)
+    return None if sensor is None else sensor["uuid"]
 
 
 def _reading_for(

@@ -107,7 +107,12 @@ class StatusIngest:
         done(ACCEPTED)
         self._events.publish(
             StatusStored(
-                identity.uuid, identity.organization_id, report.status, report.metadata, report.at
+                identity.uuid,
+                identity.organization_id,
+                report.status,
+                report.metadata,
+                report.at,
+                identity.kind,
             )
         )
 

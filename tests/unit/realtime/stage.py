@@ -12,6 +12,7 @@ from aemos.config.schema import Realtime
 from aemos.errors import Unauthenticated
 from aemos.model import Instant, Principal, PrincipalKind
 from aemos.realtime.channel import Channel
+from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub
 from aemos.realtime.session import Sessions
 from aemos.services.events import Events, ReadingsStored
@@ -25,7 +26,7 @@ def user(number: int = 7, *organizations: int, expires: float | None = None) -> 
         PrincipalKind.USER,
         f"user{number}@example.org",
         number,
-        {organization: frozenset({"sensor.read"}) for organization in organizations},
+        {organization: frozenset({"sensor.view", "device.view"}) for organization in organizations},
         expires_at=None if expires is None else Instant.of(expires),
     )
 
@@ -97,7 +98,8 @@ class World:
             "device-uuid-s-9": 20,
         }
         self.tokens.principals = {"ada": user(7, 10), "bob": user(8, 20)}
-        self.hub = Hub(self.events, self.clock)
+        self.hub = Hub(self.clock, self.settings)
+        self.feed = Feed(self.hub, self.events, self.clock)
         self.sessions = Sessions(
             self.hub, self.tokens, self.rights, self.events, self.settings, self.clock
         )

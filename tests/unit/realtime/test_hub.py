@@ -7,7 +7,9 @@ import json
 import pytest
 from twisted.internet.task import Clock
 
+from aemos.config.schema import Realtime
 from aemos.model import Instant
+from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub, is_room
 from aemos.services.events import (
     DeviceStateChanged,
@@ -59,14 +61,17 @@ def test_a_repeat_that_was_not_stored_again_is_no_event():
     assert listener.heard == []
 
 
-def test_nobody_hears_after_leaving_and_an_empty_room_is_forgotten():
-    world, listener = World(), Listener()
+def test_nobody_hears_after_leaving_and_an_empty_room_is_forgotten_after_a_while():
+    world, listener = World(replay_seconds=60.0), Listener()
     world.hub.join(listener, "telemetry-1")
     world.hub.leave(listener, "telemetry-1")
     world.hub.leave(listener, "telemetry-1")
     world.store(reading())
-    assert listener.heard == []
-    assert (world.hub.rooms, world.hub.events_sent) == (0, 0)
+    assert (listener.heard, world.hub.rooms, world.hub.replayable) == ([], 0, 1)
+    world.clock.advance(60)
+    world.store(reading())
+    world.store(reading())
+    assert (world.hub.replayable, list(world.hub.heard)) == (2, [])
 
 
 def test_all_members_share_one_encoding_per_form_and_room():
@@ -120,7 +125,9 @@ def test_ids_increase_within_a_microsecond_when_the_clock_stands_and_over_restar
     for start in (NOON, NOON + 1):
         clock, events, listener = Clock(), Events(), Listener()
         clock.advance(start)
-        Hub(events, clock).join(listener, "device-uuid-s-1")
+        hub = Hub(clock, Realtime())
+        Feed(hub, events, clock)
+        hub.join(listener, "device-uuid-s-1")
         for _ in range(3):
             events.publish(StatusStored("s-1", 10, "active", None, Instant(0)))
         ids += [event.id for event, _ in listener.heard]
@@ -158,6 +165,8 @@ def test_a_status_reaches_the_room_of_its_device():
     [
         ("telemetry-1", True),
         ("device-77", True),
+        ("organization-4", True),
+        ("organization-", False),
         ("device-uuid-3f1c9e0e-7b52-4a1d-9a53-0d6f6f6f0a11", True),
         ("telemetry-0", False),
         ("telemetry-1x", False),
