@@ -56,6 +56,7 @@ class Migration:
 _STEPS: dict[int, Sequence[Callable[[Transaction, Migration], None]]] = {
     1: (adoption.complete, seed.permissions_and_roles),
     5: (adoption.complete,),
+    8: (adoption.complete,),
 }
 
 

@@ -192,12 +192,20 @@ _ALL = (
         "id:id organizationId:id name:text description:text executionType:text "
         "scheduleEnabled:bool cronExpression:text timezone:text priority:int maxRetries:int "
         "retryDelay:int scheduleMetadata:json lastExecutedAt:instant lastErrorAt:instant "
-        "executionCount:int failureCount:int createdAt:instant updatedAt:instant",
+        "executionCount:int failureCount:int createdAt:instant updatedAt:instant mode:text",
         timestamps=True,
     ),
     _table(
         "RuleChainNode",
         "id:id name:text ruleChainId:int type:text config:json nextNodeId:int",
+    ),
+    _table(
+        "rule_trigger",
+        "id:id kind:text source_id:id name:text value:text at:instant depth:int",
+    ),
+    _table(
+        "rule_applied",
+        "trigger_id:id chain_id:id changed_states:json",
     ),
     _table(
         "Notification",

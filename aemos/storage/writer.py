@@ -35,8 +35,9 @@ class Rows(Protocol):
         """Called in the writer's thread with the items of many units in order of submission.
 
         May be called again with the same items when a transaction is repeated: what it writes into
-        them must not depend on what an earlier attempt wrote. The items of different `Rows` are
-        stored in no particular order. Raises what the driver raises.
+        them must not depend on what an earlier attempt wrote. Each `Rows` has its turn once, where
+        it first appears: those that always come behind others in their units are stored behind
+        them. Raises what the driver raises.
         """
         ...
 

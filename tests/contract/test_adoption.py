@@ -104,7 +104,7 @@ async def test_no_row_is_lost_or_changed(mariadb: MariaDB, original: str) -> Non
     assert len(before) == 21
     for table, rows in before.items():
         width = len(rows[0]) if rows else 0
-        if table == "Area":  # its new column stands last
+        if table in ("Area", "RuleChain"):  # their new column stands last
             assert [row[:width] for row in after[table]] == list(rows)
         else:
             assert set(rows) <= set(after[table]), table
