@@ -20,6 +20,7 @@ from aemos.config.load import describe, load
 from aemos.config.names import without_effect
 from aemos.config.schema import Settings
 from aemos.errors import AemosError, ConfigurationError, StartError, StorageUnavailable, Unavailable
+from aemos.model import PrincipalKind
 from aemos.services import demo
 from aemos.services.control import socket_path, tell
 from aemos.services.events import Events, IdentityChanged, UserChanged
@@ -112,10 +113,11 @@ class CreateAdmin(_Command):
 
 
 class CreateToken(_Command):
-    """aemos create-token: make a token that a sensor signs in with."""
+    """aemos create-token: make a token that a sensor or device signs in with."""
 
     optParameters: ClassVar[list[list[Any]]] = [
         ["sensor", "s", None, "uuid of the sensor"],
+        ["device", "d", None, "uuid of the device"],
         [
             "expires",
             "x",
@@ -126,14 +128,16 @@ class CreateToken(_Command):
 
     def postOptions(self) -> None:
         """Check what is needed."""
-        if not self["sensor"]:
-            raise usage.UsageError("create-token needs --sensor")
+        if bool(self["sensor"]) == bool(self["device"]):
+            raise usage.UsageError("create-token needs either --sensor or --device")
 
     async def run(self, call: Call) -> Result:
         """Create the token and show it."""
         async with _Opened(call) as opened:
             tokens = DeviceTokens(opened.database, opened.events, call.reactor)
-            row = await tokens.create_for(self["sensor"], self["expires"])
+            kind = PrincipalKind.SENSOR if self["sensor"] else PrincipalKind.DEVICE
+            uuid = self["sensor"] or self["device"]
+            row = await tokens.create_for(kind, uuid, self["expires"])
         return Result(row["token"], row)
 
 
@@ -197,7 +201,7 @@ class Options(_Versioned):
 
     subCommands: ClassVar[list[Any]] = [
         ["create-admin", None, CreateAdmin, "make a System Admin"],
-        ["create-token", None, CreateToken, "make a token for a sensor"],
+        ["create-token", None, CreateToken, "make a token for a sensor or device"],
         ["simulate", None, Simulate, "publish readings for the demo farm"],
         ["check-config", None, CheckConfig, "check and show the configuration"],
         ["migrate", None, Migrate, "bring the database up to date"],

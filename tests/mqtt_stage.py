@@ -353,15 +353,21 @@ class Stage:
         self,
         database: MemoryDatabase | None = None,
         events: Events | None = None,
+        login: Any = None,
+        rights: Any = None,
+        clock: Clock | None = None,
         **settings: Any,
     ) -> None:
-        """@param database: what an earlier stage left behind; it is that server's next start."""
-        self.clock = Clock()
-        self.clock.advance(1_700_000_000)
+        """@param database: what an earlier stage left behind; it is that server's next start.
+
+        @param login, rights: others than the plain ones, which work by that clock.
+        """
+        self.clock = clock or Clock()
+        self.clock.advance(1_700_000_000 - self.clock.seconds())
         self.events = events or Events()
         self.router = MemoryRouter(self.events)
-        self.login = MemoryLogin()
-        self.rights = MemoryRights()
+        self.login: Any = login or MemoryLogin()
+        self.rights: Any = rights or MemoryRights()
         self.room = MemoryRoom()
         self.settings = Mqtt(**{**_UNHURRIED, **settings})
         self.database = database or MemoryDatabase()

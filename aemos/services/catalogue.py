@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -297,43 +297,35 @@ class Catalogue:
     async def sweep(self) -> None:
         """Look for tokens and memberships that another process changed on a shared database.
 
-        Reads at most 2,000 of the held sensors at a time, round robin, and publishes
-        `IdentityChanged` for those that differ.
+        Reads at most 2,000 of those held at a time, round robin, and publishes `IdentityChanged`
+        for those that differ.
 
         @raise StorageUnavailable: the database cannot tell.
         """
-        sensors = [
-            identity for identity in self._known.values() if identity.kind is PrincipalKind.SENSOR
-        ]
-        if self._sweep_at >= len(sensors):
+        if self._sweep_at >= len(self._known):
             self._sweep_at = 0
-        held = list(islice(sensors, self._sweep_at, self._sweep_at + _SWEEP))
+        held = list(islice(self._known.values(), self._sweep_at, self._sweep_at + _SWEEP))
         self._sweep_at += _SWEEP
+        for kind in (PrincipalKind.SENSOR, PrincipalKind.DEVICE):
+            await self._compare(kind, [identity for identity in held if identity.kind is kind])
+
+    async def _compare(self, kind: PrincipalKind, held: Sequence[Identity]) -> None:
+        """Publish `IdentityChanged` for those, all of one kind, that are not as the database has
+        them."""
         if not held:
             return
         ids = [identity.id for identity in held]
-        tokens = await self._database.read(identities.active_tokens, ids)
-        owners = await self._database.read(identities.organizations_of_sensors, ids)
-        now: dict[int, set[tuple[str, Instant | None]]] = {}
-        for row in tokens:
-            now.setdefault(row["sensorId"], set()).add((digest(row["token"]), row["expiresAt"]))
-        for identity in self._differing(held, now, owners):
-            self._events.publish(IdentityChanged(identity.uuid))
-
-    def _differing(
-        self,
-        held: Iterable[Identity],
-        tokens: Mapping[int, set[tuple[str, Instant | None]]],
-        owners: Mapping[int, int | None],
-    ) -> list[Identity]:
-        return [
-            identity
-            for identity in held
-            if self._known.get(identity.uuid) is identity
-            and (
+        rows = await self._database.read(identities.active_tokens, kind, ids)
+        owners = await self._database.read(identities.organizations_of, kind, ids)
+        tokens: dict[int, set[tuple[str, Instant | None]]] = {}
+        for row in rows:
+            token_digest = row.get("digest") or digest(row["token"])
+            tokens.setdefault(row["holder"], set()).add((token_digest, row["expiresAt"]))
+        for identity in held:
+            known = {(one.digest, one.expires_at) for one in identity.credentials.values()}
+            if self._known.get(identity.uuid) is identity and (
                 identity.id not in owners
                 or owners[identity.id] != identity.organization_id
-                or tokens.get(identity.id, set())
-                != {(c.digest, c.expires_at) for c in identity.credentials.values()}
-            )
-        ]
+                or tokens.get(identity.id, set()) != known
+            ):
+                self._events.publish(IdentityChanged(identity.uuid))

@@ -1,7 +1,10 @@
-"""Tokens that sensors sign in with: the SQL of `DeviceToken`.
+"""Tokens that sensors and devices sign in with: the SQL of `DeviceToken` and `device_credential`.
 
 Source: spec/data-model.md section 2. The token itself is read by nothing here: it is shown once,
 when it is made, and looked up by `aemos.storage.identities` alone.
+
+Both kinds are known by one id. Those of devices' tokens begin at 1,000,000,000,000 in everything
+but the column, so that an id of one kind never means a row of the other.
 """
 
 from __future__ import annotations
@@ -9,52 +12,135 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from aemos.model import Instant, PrincipalKind
 from aemos.storage.transaction import Row, Transaction
 
-_COLUMNS = "id, sensorId, expiresAt, lastUsed, status, createdAt"
-_LAST_USED = {
-    PrincipalKind.SENSOR: ("DeviceToken", "lastUsed"),
-    PrincipalKind.DEVICE: ("device_credential", "last_used_at"),
+_OF_DEVICES = 1_000_000_000_000  # more than a table will have rows, and exact in JavaScript
+
+
+@attrs.frozen
+class TokenTable:
+    """The tokens of one kind of holder, and what its columns are called.
+
+    A row on its way out is `id`, `sensorId` or `deviceId`, `label` if it has one, `expiresAt`,
+    `lastUsed`, `status` and `createdAt`.
+    """
+
+    kind: PrincipalKind
+    table: str
+    holder: str
+    proof: str
+    expires_at: str
+    last_used: str
+    select: str
+    first_id: int = 0
+
+    def find(self, tx: Transaction, token_id: int) -> Row | None:
+        row = tx.one(f"{self.select} WHERE t.id = %s", (token_id - self.first_id,))
+        return None if row is None else self._shown(row)
+
+    def of_holder(self, tx: Transaction, holder_id: int) -> list[Row]:
+        """@return: all tokens of a sensor or device, newest first."""
+        rows = tx.all(
+            f"{self.select} WHERE t.{self.holder} = %s ORDER BY createdAt DESC, id DESC",
+            (holder_id,),
+        )
+        return [self._shown(row) for row in rows]
+
+    def create(
+        self,
+        tx: Transaction,
+        holder_id: int,
+        proof: str,
+        expires_at: Instant | None,
+        label: str | None,
+    ) -> int:
+        """@param proof: the digest of a device's token, a sensor's token as it is (Compat: the
+        original looks for it so).
+
+        @return: the id of the new token.
+        """
+        values: dict[str, Any] = {
+            self.holder: holder_id,
+            self.proof: proof,
+            self.expires_at: expires_at,
+            "status": "active",
+        }
+        if self.kind is PrincipalKind.DEVICE:
+            values |= {"label": label, "created_at": tx.now}
+        token_id = tx.insert(self.table, values)
+        if label is not None and self.kind is PrincipalKind.SENSOR:
+            tx.insert("token_label", {"token_id": token_id, "label": label})
+        return token_id + self.first_id
+
+    def end(self, tx: Transaction, token_id: int, at: Instant) -> None:
+        """Let a token expire at this time."""
+        tx.update(self.table, token_id - self.first_id, {self.expires_at: at})
+
+    def revoke(self, tx: Transaction, token_id: int) -> None:
+        tx.update(self.table, token_id - self.first_id, {"status": "revoked"})
+
+    def delete(self, tx: Transaction, token_id: int) -> None:
+        tx.delete(self.table, {"id": token_id - self.first_id})
+
+    def _shown(self, row: Row) -> Row:
+        row["id"] += self.first_id
+        if row["label"] is None:  # Compat: a sensor's token that has none is what it always was
+            del row["label"]
+        return row
+
+
+_TABLES = {
+    PrincipalKind.SENSOR: TokenTable(
+        PrincipalKind.SENSOR,
+        table="DeviceToken",
+        holder="sensorId",
+        proof="token",
+        expires_at="expiresAt",
+        last_used="lastUsed",
+        select="SELECT t.id AS id, t.sensorId AS sensorId, l.label AS label,"
+        " t.expiresAt AS expiresAt, t.lastUsed AS lastUsed, t.status AS status,"
+        " t.createdAt AS createdAt"
+        " FROM DeviceToken t LEFT JOIN token_label l ON l.token_id = t.id",
+    ),
+    PrincipalKind.DEVICE: TokenTable(
+        PrincipalKind.DEVICE,
+        table="device_credential",
+        holder="device_id",
+        proof="digest",
+        expires_at="expires_at",
+        last_used="last_used_at",
+        select="SELECT t.id AS id, t.device_id AS deviceId, t.label AS label,"
+        " t.expires_at AS expiresAt, t.last_used_at AS lastUsed, t.status AS status,"
+        " t.created_at AS createdAt FROM device_credential t",
+        first_id=_OF_DEVICES,
+    ),
 }
 
 
-def find(tx: Transaction, token_id: int) -> Row | None:
-    """@return: the row without the token."""
-    return tx.one(f"SELECT {_COLUMNS} FROM DeviceToken WHERE id = %s", (token_id,))
+def of_kind(kind: PrincipalKind) -> TokenTable:
+    """@return: the tokens of sensors, or those of devices."""
+    return _TABLES[kind]
 
 
-def of_sensor(tx: Transaction, sensor_id: int) -> list[Row]:
-    """@return: the rows without the tokens, newest first."""
-    return tx.all(
-        f"SELECT {_COLUMNS} FROM DeviceToken WHERE sensorId = %s ORDER BY createdAt DESC, id DESC",
-        (sensor_id,),
-    )
-
-
-def create(tx: Transaction, values: Mapping[str, Any]) -> int:
-    """@return: the id of the new token."""
-    return tx.insert("DeviceToken", values)
-
-
-def revoke(tx: Transaction, token_id: int) -> None:
-    tx.update("DeviceToken", token_id, {"status": "revoked"})
-
-
-def delete(tx: Transaction, token_id: int) -> None:
-    tx.execute("DELETE FROM DeviceToken WHERE id = %s", (token_id,))
+def with_id(token_id: int) -> TokenTable:
+    """@return: the tokens among which one of this id is."""
+    of_devices = token_id > _OF_DEVICES
+    return _TABLES[PrincipalKind.DEVICE if of_devices else PrincipalKind.SENSOR]
 
 
 def touch(tx: Transaction, used: Mapping[tuple[PrincipalKind, int], Instant]) -> None:
     """Write down when tokens were last used; `updatedAt` tells of changes and stays.
 
-    @param used: whose token (a sensor's or a device's) and its id -> time; an older time never
-        replaces a newer one.
+    @param used: whose token (a sensor's or a device's) and the id of its row -> time; an older time
+        never replaces a newer one.
     """
-    for (kind, token_id), at in used.items():
-        table, column = _LAST_USED[kind]
+    for (kind, row_id), at in used.items():
+        table, column = _TABLES[kind].table, _TABLES[kind].last_used
         tx.execute(
             f"UPDATE {table} SET {column} = %s"
             f" WHERE id = %s AND ({column} IS NULL OR {column} < %s)",
-            (at, token_id, at),
+            (at, row_id, at),
         )

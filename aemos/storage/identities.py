@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aemos.storage.transaction import Transaction
+from aemos.model import PrincipalKind
+from aemos.storage.transaction import Transaction, marks
 
 # A sensor or device belongs to the organization of its first area (spec/data-model.md, AreaSensor).
 _SENSOR_ORGANIZATION = (
@@ -81,28 +82,35 @@ def uuid_of_token(tx: Transaction, token: str, digest: str) -> str | None:
     return None if found is None else str(found)
 
 
-def active_tokens(tx: Transaction, sensor_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """@return: `{"sensorId", "token", "expiresAt"}` of these sensors' active tokens."""
-    if not sensor_ids:
+def active_tokens(tx: Transaction, kind: PrincipalKind, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """@param ids: of sensors or of devices, as `kind` says.
+
+    @return: `{"holder", "token" | "digest", "expiresAt"}` of their active tokens; `holder` is the
+        id.
+    """
+    if not ids:
         return []
-    places = ", ".join(["%s"] * len(sensor_ids))
-    return tx.all(
-        "SELECT sensorId, token, expiresAt FROM DeviceToken"
-        f" WHERE status = 'active' AND sensorId IN ({places})",
-        tuple(sensor_ids),
-    )
+    if kind is PrincipalKind.SENSOR:
+        rows = "sensorId AS holder, token, expiresAt FROM DeviceToken WHERE sensorId"
+    else:
+        rows = "device_id AS holder, digest, expires_at AS expiresAt FROM device_credential"
+        rows += " WHERE device_id"
+    return tx.all(f"SELECT {rows} IN ({marks(ids)}) AND status = 'active'", tuple(ids))
 
 
-def organizations_of_sensors(tx: Transaction, sensor_ids: Sequence[int]) -> dict[int, int | None]:
-    """@return: sensor id -> organization id; sensors that are gone are missing."""
-    if not sensor_ids:
+def organizations_of(
+    tx: Transaction, kind: PrincipalKind, ids: Sequence[int]
+) -> dict[int, int | None]:
+    """@param ids: of sensors or of devices, as `kind` says.
+
+    @return: id -> organization id; what is gone is missing.
+    """
+    if not ids:
         return {}
-    places = ", ".join(["%s"] * len(sensor_ids))
-    rows = tx.all(
-        f"SELECT s.id, {_SENSOR_ORGANIZATION} AS organizationId FROM Sensor s"
-        f" WHERE s.id IN ({places})",
-        tuple(sensor_ids),
-    )
+    owner = f"{_SENSOR_ORGANIZATION} AS organizationId FROM Sensor s WHERE s.id"
+    if kind is PrincipalKind.DEVICE:
+        owner = f"{_DEVICE_ORGANIZATION} AS organizationId FROM Device d WHERE d.id"
+    rows = tx.all(f"SELECT id, {owner} IN ({marks(ids)})", tuple(ids))
     return {row["id"]: row["organizationId"] for row in rows}
 
 

@@ -221,6 +221,10 @@ _ALL = (
         "id:id organizationId:id name:text cardNumber:text cvv:text zip:text expiry:instant",
     ),
     _table(
+        "token_label",
+        "token_id:id label:text",
+    ),
+    _table(
         "device_credential",
         "id:id digest:text device_id:id label:text expires_at:instant status:text "
         "created_at:instant last_used_at:instant",

@@ -96,6 +96,17 @@ class Transaction:
             f"UPDATE {table} SET {assignments} WHERE id = %s", (*params.values(), id)
         )
 
+    def delete(self, table: str, key: Mapping[str, Any]) -> int:
+        """Delete the rows whose columns have exactly these values; at least one must be named.
+
+        @return: how many there were. @raise ValueError: unknown column, or none at all.
+        """
+        if not key:
+            raise ValueError(f"no column of {table} to delete by")
+        params = TABLES[table].encoded(key)
+        condition = " AND ".join(f"{column} = %s" for column in params)
+        return self.execute(f"DELETE FROM {table} WHERE {condition}", tuple(params.values()))
+
     def upsert(self, table: str, key: Sequence[str], values: Mapping[str, Any]) -> None:
         """Insert a row, or change the one that has the same `key` (primary key or unique index)."""
         params = TABLES[table].encoded(values)

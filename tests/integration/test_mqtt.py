@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 from paho.mqtt.client import MQTTv31, MQTTv311
@@ -46,6 +47,43 @@ def test_a_revoked_token_ends_the_connection(server, device):
     again = Device(server, sensor.uuid, sensor.token)
     assert again.connect() == NOT_AUTHORIZED
     again.leave()
+
+
+def test_a_device_signs_in_as_itself_until_its_token_is_rotated_away(server, device):
+    sensor = server.add_sensor()
+    pump_id, pump = server.sql(add_device, sensor)
+    token = server.sign_in()
+    status, body = server.request("POST", "/api/v1/device-tokens", {"deviceId": pump_id}, token)
+    assert status == 200, body
+    made = body["data"]
+    client = Device(server, pump, made["token"])
+    assert client.connect() == 0
+    assert client.subscribe(f"devices/{pump}/commands") == 1
+    assert client.subscribe(f"devices/{sensor.uuid}/datastream") == REFUSED
+    device(sensor).subscribe(f"devices/{pump}/#")
+    client.publish(f"devices/{pump}/status", {"status": "online"})
+    until(lambda: server.sql(status_of, pump) == "online", "the status is stored")
+    rotate = f"/api/v1/device-tokens/{made['id']}/rotate"
+    status, body = server.request("POST", rotate, {"overlap": 0}, token)
+    assert status == 200, body
+    client.wait_until_lost()
+    client.leave()
+    again = Device(server, pump, body["data"]["token"])
+    assert again.connect() == 0
+    again.leave()
+
+
+def add_device(tx, sensor):
+    """@return: id and uuid of a new device beside a sensor."""
+    area = tx.value("SELECT areaId FROM AreaSensor WHERE sensorId = %s", (sensor.id,))
+    name = str(uuid.uuid4())
+    device_id = tx.insert("Device", {"uuid": name, "name": "pump", "status": "active"})
+    tx.insert("AreaDevice", {"areaId": area, "deviceId": device_id})
+    return device_id, name
+
+
+def status_of(tx, name):
+    return tx.value("SELECT status FROM device_status WHERE uuid = %s", (name,))
 
 
 def test_filters_within_ones_own_rights_are_granted_and_others_refused(server, device):

@@ -112,6 +112,14 @@ async def test_create_token_makes_a_token_of_the_sensor(database: Database, shel
     assert (row["sensorId"], row["status"], row["expiresAt"]) == (sensor_id, "active", None)
 
 
+async def test_create_token_makes_a_token_of_a_device(database: Database, shell: Shell) -> None:
+    device_id = await database.transact(lambda tx: tx.insert("Device", {"uuid": "d-1"}))
+    code, answer = await shell.answer("create-token", "--device", "d-1")
+    assert code == DONE
+    assert (answer["data"]["deviceId"], answer["data"]["deviceUuid"]) == (device_id, "d-1")
+    assert len(answer["data"]["token"]) == 64
+
+
 async def test_create_token_takes_an_end(database: Database, shell: Shell) -> None:
     await new_sensor(database, "u-1")
     code, answer = await shell.answer("create-token", "--sensor", "u-1", "--expires", "2100-01-01")
@@ -204,6 +212,7 @@ async def test_simulating_without_a_demo_farm_says_how_to_get_one(tmp_path: Path
         ["create-admin", "--email", "a@b.example"],
         ["create-admin", "--email", "a@b.example", "--password", "x", "--password-stdin"],
         ["create-token"],
+        ["create-token", "--sensor", "u-1", "--device", "d-1"],
         ["simulate", "--rate", "0"],
         ["simulate", "--rate", "nan"],
         ["simulate", "--count", "0"],

@@ -1,23 +1,26 @@
-"""`/device-tokens`: the tokens that sensors sign in with (spec/http-api.md section 4.9)."""
+"""`/device-tokens`: what sensors and devices sign in with (spec/http-api.md section 4.9)."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from aemos import json
-from aemos.errors import NotFound, Unauthenticated
+from aemos.errors import BadRequest, Unauthenticated
 from aemos.http.adapter import instant
 from aemos.http.auth import Authenticator
 from aemos.http.render import Answer, Shape, success
 from aemos.http.routing import Auth, Call, route
-from aemos.http.schemas import FreeQuery, Id
-from aemos.services.tokens import DeviceTokens
+from aemos.http.schemas import Body, FreeQuery, Id
+from aemos.model import PrincipalKind
+from aemos.services.tokens import DeviceTokens, Holder
 
 _TOKEN = {
     "id": int,
     "sensorId": int,
+    "deviceId": int,
+    "label": str,
     "expiresAt": str,
     "lastUsed": str,
     "status": str,
@@ -25,24 +28,39 @@ _TOKEN = {
 }
 
 
+_NEW_TOKEN = {**_TOKEN, "token": str, "deviceUuid": str}
+_Label = Annotated[str, Meta(min_length=1, max_length=100)]
+_MONTH = 31 * 86400  # seconds
+
+
 class NewToken(Struct, kw_only=True):
     """Body of `POST /device-tokens`; a sensor that is not named is not found.
 
-    Compat: unknown keys are ignored, the original looked at nothing else.
+    Compat: unknown keys are ignored, the original looked at nothing but `sensorId`, `expiresAt`.
     """
 
     sensorId: Id | None = None
+    deviceId: Id | None = None
+    label: _Label | None = None
     expiresAt: str | int | float | None = None
 
 
-class OfSensor(FreeQuery):
-    """`?sensorId=`."""
+class Rotation(Body):
+    """Body of `POST /device-tokens/<token_id>/rotate`: how many seconds the old one has left."""
+
+    overlap: Annotated[int, Meta(ge=0, le=_MONTH)] = 3600
+    expiresAt: str | int | float | None = None
+
+
+class OfHolder(FreeQuery):
+    """`?sensorId=` or `?deviceId=`."""
 
     sensorId: Id | None = None
+    deviceId: Id | None = None
 
 
 class DeviceTokenRoutes:
-    """Tokens of the sensors that the caller may see; the service asks for the rights."""
+    """Tokens of what the caller may see; the service asks for the rights."""
 
     prefixes: ClassVar[tuple[str, ...]] = (
         "/api/v1/device-tokens",
@@ -72,34 +90,44 @@ class DeviceTokenRoutes:
         )
 
     @route(
-        "GET", "/verify", auth=Auth.OPEN, errors=Shape.E2, data={"sensorId": int, "sensor": dict}
+        "GET",
+        "/verify",
+        auth=Auth.OPEN,
+        errors=Shape.E2,
+        data={"sensorId": int, "sensor": dict, "deviceId": int, "device": dict},
     )
     async def verify(self, call: Call) -> Answer:
         """Tell whose token the request carries."""
         if call.bearer is None:
             raise Unauthenticated("No token provided")
         principal = await self._authenticator.device(call.bearer)
-        sensor = await self._tokens.holder(principal)
-        return success(message="Token is valid", data={"sensorId": sensor["id"], "sensor": sensor})
+        return success(message="Token is valid", data=await self._tokens.holder(principal))
 
     @route("GET", "", errors=Shape.E2, data=[_TOKEN])
-    async def list_by_query(self, call: Call, query: OfSensor) -> Answer:
-        """List the tokens of the sensor that the query names."""
-        return await self._list(call, query.sensorId)
+    async def list_by_query(self, call: Call, query: OfHolder) -> Answer:
+        """List the tokens of the sensor or device that the query names."""
+        return await self._list(call, _holder(query))
 
-    @route("POST", "", errors=Shape.E2, data={**_TOKEN, "token": str, "deviceUuid": str})
+    @route("POST", "", errors=Shape.E2, data=_NEW_TOKEN)
     async def create(self, call: Call, body: NewToken) -> Answer:
         """Make a token; this answer is the only one that shows it."""
         expires_at = instant("expiresAt", body.expiresAt)
-        row = await self._tokens.create(call.principal, body.sensorId, expires_at)
+        row = await self._tokens.create(call.principal, _holder(body), expires_at, body.label)
+        return success(data=row)
+
+    @route("POST", "/<token_id>/rotate", errors=Shape.E2, data={**_NEW_TOKEN, "replaced": _TOKEN})
+    async def rotate(self, call: Call, token_id: int, body: Rotation) -> Answer:
+        """Make the successor of a token; the old one goes on for the overlap."""
+        expires_at = instant("expiresAt", body.expiresAt)
+        row = await self._tokens.rotate(call.principal, token_id, body.overlap, expires_at)
         return success(data=row)
 
     @route("GET", "/sensor/<sensor_id>", errors=Shape.E2, data=[_TOKEN])
     async def list_of_sensor(self, call: Call, sensor_id: int) -> Answer:
         """List the tokens of a sensor, newest first."""
-        return await self._list(call, sensor_id)
+        return await self._list(call, Holder(PrincipalKind.SENSOR, sensor_id))
 
-    @route("GET", "/<token_id>", errors=Shape.E2, data={**_TOKEN, "sensor": dict})
+    @route("GET", "/<token_id>", errors=Shape.E2, data={**_TOKEN, "sensor": dict, "device": dict})
     async def get(self, call: Call, token_id: int) -> Answer:
         """Show a token without its secret."""
         return success(data=await self._tokens.get(call.principal, token_id))
@@ -116,8 +144,14 @@ class DeviceTokenRoutes:
         await self._tokens.delete(call.principal, token_id)
         return success(message="Token deleted successfully")
 
-    async def _list(self, call: Call, sensor_id: int | None) -> Answer:
-        if sensor_id is None:
-            raise NotFound("Sensor not found")
-        rows = await self._tokens.of_sensor(call.principal, sensor_id)
+    async def _list(self, call: Call, holder: Holder) -> Answer:
+        rows = await self._tokens.of_holder(call.principal, holder)
         return success(results=len(rows), data=rows)
+
+
+def _holder(named: NewToken | OfHolder) -> Holder:
+    if named.deviceId is None:
+        return Holder(PrincipalKind.SENSOR, named.sensorId)
+    if named.sensorId is not None:
+        raise BadRequest("a token is either a sensor's or a device's: give one of the two ids")
+    return Holder(PrincipalKind.DEVICE, named.deviceId)

@@ -22,9 +22,10 @@ from aemos.http.schemas import (
     UnsetType,
     given,
 )
+from aemos.model import PrincipalKind
 from aemos.services.devices import Devices
 from aemos.services.state_changes import StateChanges
-from aemos.services.tokens import DeviceTokens
+from aemos.services.tokens import DeviceTokens, Holder
 
 Status = Literal["active", "inactive", "pending", "maintenance", "faulty", "retired"]
 DeviceType = Literal["actuator", "controller", "gateway", "sensor_hub", "hybrid"]
@@ -146,7 +147,7 @@ class DeviceRoutes:
         """Make a token for a sensor; this answer is the only one that shows it."""
         if body.sensorId is None:
             raise BadRequest("sensorId is required")
-        row = await self._tokens.create(call.principal, body.sensorId, None)
+        row = await self._tokens.create(call.principal, Holder(PrincipalKind.SENSOR, body.sensorId))
         return success(data={"token": row["token"], "sensorId": row["sensorId"]})
 
     @route("GET", "/<device_id>", permission="device.view", data={"device": "Device"})

@@ -33,6 +33,7 @@ _TABLES = (
     "DeviceToken",
     "AreaSensor",
     "AreaDevice",
+    "token_label",
     "DeviceStateInstance",
     "DeviceState",
     "Sensor",

@@ -1,4 +1,4 @@
-"""`/device-tokens` (spec/http-api.md section 4.9)."""
+"""`/device-tokens` of sensors and of devices (spec/http-api.md section 4.9)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from aemos.model import Instant
-from tests.farm import NORTH, TOKENS, UUIDS, Farm
+from tests.farm import NORTH, PUMPS, TOKENS, UUIDS, Farm
 
 FUTURE = "2099-01-01T00:00:00.000Z"
 PAST = "2020-01-01T00:00:00.000Z"
@@ -136,3 +136,122 @@ async def test_the_use_of_a_token_is_written_down(farm: Farm) -> None:
     await farm.token_use.stop()
     reply = await farm.call("GET", "/device-tokens/1", "north-viewer")
     assert reply.data["lastUsed"] is not None
+
+
+async def test_a_device_has_a_token_of_its_own(farm: Farm) -> None:
+    body = {"deviceId": 1, "label": "first", "expiresAt": FUTURE}
+    made = await farm.call("POST", "/device-tokens", "north-admin", body)
+    assert made.status == 200
+    assert (made.data["deviceId"], made.data["deviceUuid"]) == (1, PUMPS[NORTH])
+    assert (made.data["label"], made.data["expiresAt"]) == ("first", FUTURE)
+    assert "sensorId" not in made.data
+    assert farm.changed() == [PUMPS[NORTH]]
+    verified = await farm.call("GET", "/device-tokens/verify", made.data["token"])
+    assert verified.data == {"deviceId": 1, "device": {"id": 1, "name": "north pump"}}
+    shown = await farm.call("GET", f"/device-tokens/{made.data['id']}", "north-viewer")
+    assert shown.data == {
+        "id": made.data["id"],
+        "deviceId": 1,
+        "label": "first",
+        "expiresAt": FUTURE,
+        "lastUsed": None,
+        "status": "active",
+        "createdAt": made.data["createdAt"],
+        "device": {"id": 1, "name": "north pump"},
+    }
+    (stored,) = await farm.rows("SELECT * FROM device_credential")
+    assert made.data["token"] not in str(stored)
+
+
+async def test_the_token_of_a_device_is_never_taken_for_that_of_a_sensor(farm: Farm) -> None:
+    """The rows of both tables count from 1; the ids that are shown do not."""
+    made = await farm.call("POST", "/device-tokens", "north-admin", {"deviceId": 1})
+    await farm.call("DELETE", f"/device-tokens/{made.data['id']}", "north-admin")
+    assert await farm.rows("SELECT id FROM device_credential") == []
+    assert len(await farm.rows("SELECT id FROM DeviceToken")) == 2
+    assert (await farm.call("GET", "/device-tokens/verify", made.data["token"])).status == 401
+
+
+async def test_the_tokens_of_a_device_come_newest_first(farm: Farm) -> None:
+    ids = []
+    for label in ("one", "two"):
+        body = {"deviceId": 1, "label": label}
+        ids.append((await farm.call("POST", "/device-tokens", "north-admin", body)).data["id"])
+    reply = await farm.call("GET", "/device-tokens?deviceId=1", "north-viewer")
+    assert [(row["id"], row["label"]) for row in reply.data] == [(ids[1], "two"), (ids[0], "one")]
+    assert (await farm.call("GET", "/device-tokens?sensorId=1", "north-viewer")).data[0]["id"] == 1
+
+
+async def test_a_label_is_shown_where_one_was_given(farm: Farm) -> None:
+    body = {"sensorId": 1, "label": "gateway"}
+    made = await farm.call("POST", "/device-tokens", "north-admin", body)
+    assert made.data["label"] == "gateway"
+    reply = await farm.call("GET", "/device-tokens/sensor/1", "north-viewer")
+    assert [row.get("label") for row in reply.data] == ["gateway", None]
+    await farm.call("DELETE", f"/device-tokens/{made.data['id']}", "north-admin")
+    assert await farm.rows("SELECT * FROM token_label") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ({"deviceId": 99}, 404, "Device not found"),
+        ({"deviceId": 2}, 403, "Forbidden"),
+        ({"deviceId": 1, "sensorId": 1}, 400, "give one of the two ids"),
+        ({"deviceId": 1, "expiresAt": PAST}, 400, '"expiresAt" must be in the future'),
+        ({"deviceId": 1, "label": ""}, 400, '"label" is not allowed to be empty'),
+        ({"deviceId": 1, "label": "x" * 101}, 400, '"label"'),
+    ],
+)
+async def test_a_new_token_of_a_device_is_refused_with_the_reason(
+    farm: Farm, body: dict[str, object], status: int, text: str
+) -> None:
+    reply = await farm.call("POST", "/device-tokens", "north-admin", body)
+    assert (reply.status, text in reply.body["message"]) == (status, True), reply.body
+    assert await farm.rows("SELECT id FROM device_credential") == []
+
+
+@pytest.mark.parametrize("holder", ["sensorId", "deviceId"])
+async def test_a_rotated_token_goes_on_for_the_overlap_beside_its_successor(
+    farm: Farm, holder: str
+) -> None:
+    body = {holder: 1, "label": "main"}
+    old = (await farm.call("POST", "/device-tokens", "north-admin", body)).data
+    rotate = f"/device-tokens/{old['id']}/rotate"
+    for who, status in (("south-admin", 403), ("north-viewer", 403)):
+        assert (await farm.call("POST", rotate, who, {"overlap": 60})).status == status
+    farm.changed()
+    reply = await farm.call("POST", rotate, "north-admin", {"overlap": 60})
+    new = reply.data
+    assert (reply.status, new["label"], new["expiresAt"]) == (200, "main", None)
+    assert new["replaced"]["id"] == old["id"]
+    left = Instant.parse(new["replaced"]["expiresAt"]) - Instant.parse(new["createdAt"])
+    assert 59_000 < left <= 61_000
+    assert farm.changed() == [new["deviceUuid"]]
+    for token in (old["token"], new["token"]):
+        assert (await farm.call("GET", "/device-tokens/verify", token)).status == 200
+
+
+async def test_without_an_overlap_the_old_token_ends_at_once(farm: Farm) -> None:
+    reply = await farm.call("POST", "/device-tokens/1/rotate", "north-admin", {"overlap": 0})
+    assert (await farm.call("GET", "/device-tokens/verify", TOKENS[NORTH])).status == 401
+    assert (await farm.call("GET", "/device-tokens/verify", reply.data["token"])).status == 200
+    again = await farm.call("POST", "/device-tokens/1/rotate", "north-admin", {"overlap": 0})
+    assert (again.status, again.body["message"]) == (409, "Token has ended already")
+
+
+async def test_a_rotation_lengthens_no_life(farm: Farm) -> None:
+    """The old one ends when it would have; the new one lasts as long as the old one was to."""
+    soon = Instant.parse(FUTURE)
+    await farm.run("UPDATE DeviceToken SET expiresAt = %s WHERE id = 1", soon)
+    (old,) = await farm.rows("SELECT createdAt FROM DeviceToken WHERE id = 1")
+    reply = await farm.call("POST", "/device-tokens/1/rotate", "north-admin", {"overlap": 60})
+    span = Instant.parse(reply.data["expiresAt"]) - Instant.parse(reply.data["createdAt"])
+    assert abs(span - (soon - old["createdAt"])) < 5_000
+    near = Instant(Instant.parse(reply.data["createdAt"]) + 30_000)
+    await farm.run("UPDATE DeviceToken SET expiresAt = %s WHERE id = 1", near)
+    reply = await farm.call(
+        "POST", "/device-tokens/1/rotate", "north-admin", {"overlap": 60, "expiresAt": FUTURE}
+    )
+    assert reply.data["expiresAt"] == FUTURE
+    assert reply.data["replaced"]["expiresAt"] == near.iso()
