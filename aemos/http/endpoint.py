@@ -9,16 +9,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from klein import Klein
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.resource import IResource
-from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from aemos.errors import AemosError, Forbidden, NotFound
 from aemos.http.auth import Authenticator
-from aemos.http.render import Shape, failure, write
+from aemos.http.connection import ApiRequest
+from aemos.http.render import Answer, Shape, failure
 from aemos.http.routing import Auth, Call, Endpoint, Group, Route, table
 from aemos.http.schemas import decode_body, decode_query, row_id
 from aemos.http.streaming import Stream, send
@@ -41,33 +39,39 @@ class Api:
                 app.route(rule, methods=[endpoint.route.method], endpoint=name)(
                     self._server(endpoint)
                 )
-        app.handle_errors(HTTPException)(_unknown)  # type: ignore[arg-type]
         self._app = app
+        # Klein's own resource binds the map and sets up cancelling for each request; nothing here
+        # depends on the host, and work that has begun is finished when the client goes away: a
+        # committed change must still be told to the rest of the server.
+        self._urls = app.url_map.bind("localhost")
 
     @property
     def rules(self) -> set[str]:
         """Every absolute path pattern that is served."""
         return {rule for endpoint in self.endpoints for rule in endpoint.rules}
 
-    def resource(self) -> IResource:
-        """@return: the leaf resource that routes by path and method."""
-        return self._app.resource()
+    def serve(self, request: ApiRequest, path: str) -> None:
+        """Find the route and answer. @param path: as a rule writes it."""
+        try:
+            name, parameters = self._urls.match(path, request.method.decode("ascii", "replace"))
+        except HTTPException:
+            request.answer(_unknown(request))
+        else:
+            self._app.execute_endpoint(name, request, **parameters)
 
     def _server(self, endpoint: Endpoint) -> Any:
-        def serve(request: Request, **parameters: str) -> Deferred[bytes]:
-            request.template = endpoint.template  # type: ignore[attr-defined]
-            answered: Deferred[bytes] = Deferred()
-            # Klein cancels what it was given when the client goes away. Work that has begun goes
-            # on all the same: a committed change must still be told to the rest of the server.
+        template = endpoint.template
+
+        def serve(request: ApiRequest, **parameters: str) -> None:
+            request.template = template
             work = ensureDeferred(self._answer(endpoint, request, parameters))
-            work.addBoth(answered.callback)
-            return answered
+            work.addErrback(request.processingFailed)
 
         return serve
 
     async def _answer(
-        self, endpoint: Endpoint, request: Request, parameters: dict[str, str]
-    ) -> bytes:
+        self, endpoint: Endpoint, request: ApiRequest, parameters: dict[str, str]
+    ) -> None:
         route = endpoint.route
         if request.content is None:  # only before it was received
             raise RuntimeError("the request has no content")
@@ -86,7 +90,8 @@ class Api:
                 arguments[name] = row_id(text) if route.parameters[name] is int else text
             answer = await endpoint.handler(Call(request, principal, content), **arguments)
             if isinstance(answer, Stream):
-                return await send(request, answer, route.status)
+                await send(request, answer, route.status)
+                return
         except AemosError as error:
             if error.status == 500:
                 self._log.failure("{route} failed", route=endpoint.template)
@@ -98,13 +103,13 @@ class Api:
                 "{method} {route} failed, request {id}",
                 method=route.method,
                 route=endpoint.template,
-                id=request.responseHeaders.getRawHeaders("X-Request-Id", [""])[0],
+                id=request.id,
             )
             answer = failure(AemosError(), shape)
-        return write(request, answer, route.status)
+        request.answer(answer, route.status)
 
 
-def _validated(route: Route, request: Request, content: bytes) -> dict[str, Any]:
+def _validated(route: Route, request: ApiRequest, content: bytes) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if route.query is not None:
         arguments["query"] = decode_query(request.args or {}, route.query)
@@ -114,7 +119,7 @@ def _validated(route: Route, request: Request, content: bytes) -> dict[str, Any]
     return arguments
 
 
-def _unknown(request: Request, _: Failure) -> bytes:
+def _unknown(request: ApiRequest) -> Answer:
     """Compat: a path that exists for other methods only is unknown too (404, not 405)."""
     url = request.uri.decode("ascii", "replace")
-    return write(request, failure(NotFound(f"Cannot find {url} on this server!"), Shape.E2))
+    return failure(NotFound(f"Cannot find {url} on this server!"), Shape.E2)

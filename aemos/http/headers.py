@@ -9,6 +9,9 @@ from math import ceil
 
 from aemos.http.limits import Allowance
 
+CORS = b"\r\nAccess-Control-Allow-Origin: *"
+"""Every answer has it."""
+
 POLICY = (
     b"\r\nContent-Security-Policy: default-src 'self';base-uri 'self';font-src 'self' https: data:;"
     b"form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';"

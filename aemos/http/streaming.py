@@ -9,8 +9,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
-from twisted.web.server import Request
 from zope.interface import implementer
+
+from aemos.http.connection import ApiRequest
 
 _log = Logger()
 
@@ -28,8 +29,8 @@ class Stream:
     headers: Mapping[str, str] = attrs.field(factory=dict)
 
 
-async def send(request: Request, stream: Stream, status: int) -> bytes:
-    """Write the head and all chunks. @return: b"", the rest of the body.
+async def send(request: ApiRequest, stream: Stream, status: int) -> None:
+    """Write the head and all chunks, and finish.
 
     When a chunk cannot be had the connection is cut: the client must not take a part for the whole.
     """
@@ -44,31 +45,26 @@ async def send(request: Request, stream: Stream, status: int) -> bytes:
             request.registerProducer(valve, True)
             await _pour(request, stream, valve)
     except Exception:
-        _log.failure("an answer broke off, request {id}", id=_id(request))
+        _log.failure("an answer broke off, request {id}", id=request.id)
         transport: Any = request.channel and request.channel.transport
         if transport is not None:
             transport.abortConnection()
         await gone
     finally:
         await stream.chunks.aclose()
-    if valve.closed:
-        await gone  # the transport says so a moment before; until then this would look finished
-    elif request.producer is not None:
+    if request.producer is not None:
         request.unregisterProducer()
-    return b""
+    if not valve.closed:
+        request.finish()
 
 
-async def _pour(request: Request, stream: Stream, valve: _Valve) -> None:
+async def _pour(request: ApiRequest, stream: Stream, valve: _Valve) -> None:
     async for chunk in stream.chunks:
         if not valve.closed:
             request.write(chunk)
             await valve.opened()
         if valve.closed:
             return
-
-
-def _id(request: Request) -> str:
-    return str((request.responseHeaders.getRawHeaders("X-Request-Id") or [""])[0])
 
 
 @implementer(IPushProducer)

@@ -1,0 +1,163 @@
+"""HTTP connections and the requests on them: time-outs, limits, and how answers leave.
+
+HTTP/1.1 only. Where a request goes is decided in `process`: to a resource that is attached to the
+site, or to the API.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
+
+from aemos.errors import AemosError
+from aemos.http import headers
+from aemos.http.render import Answer, PayloadTooLarge, failure, write
+
+if TYPE_CHECKING:
+    from aemos.http.site import Site
+
+
+class Channel(HTTPChannel):
+    """One connection. A request must be complete within `request_timeout` of its first byte."""
+
+    maxHeaders = 100
+    totalHeadersSize = 16 * 1024
+    site: Site
+    _receiving = False
+
+    def connectionMade(self) -> None:
+        self.site.connections.add(self)
+        super().connectionMade()
+
+    def resetTimeout(self) -> None:
+        # The base class starts its clock again with each byte, so a trickle would hold a connection
+        # for ever. Ours starts with the first byte of a request.
+        if not self._receiving:
+            self._receiving = True
+            super().resetTimeout()
+
+    def allContentReceived(self) -> None:
+        self._receiving = False
+        super().allContentReceived()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.write(headers.TOO_LONG)
+        self.loseConnection()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, fields: Headers) -> None:
+        self.write(self.requests[0].head())
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        if self.site.draining:
+            request.setHeader("Connection", "close")
+            return False
+        return bool(super().checkPersistence(request, version))
+
+    def close_when_idle(self) -> None:
+        """Close now, or after the answer to the request that is in progress."""
+        if self.requests:
+            self.persistent = 0
+        else:
+            self.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        super().connectionLost(reason)
+        self.site.gone(self)
+
+
+class ApiRequest(server.Request):
+    """One request: keeps its body within the limit, and what the log says about it.
+
+    `ready_lines` are header lines of its answer as they are sent, each beginning with CRLF;
+    `template` is the path of its route as logs and metrics name it, `network` what counts as the
+    client that it comes from; `id` finds it in the log.
+    """
+
+    channel: Channel
+    site: Site
+    template = ""
+    network = ""
+    id = ""
+    ready_lines = headers.CORS
+    began = 0.0
+    _log = Logger()
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        self.site = self.channel.site
+        self.began = self.site.reactor.seconds()
+        # What is over the limit is read to the end and dropped: closing at once would cost the
+        # client the answer. The time-out of the channel bounds it.
+        super().gotLength(0 if length is not None and self._over(length) else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._received += len(data)
+        if not self._over(self._received):
+            super().handleContentChunk(data)
+
+    def _over(self, size: int) -> bool:
+        return size > self.site.max_body
+
+    def process(self) -> None:
+        site = self.site
+        if self.method == b"OPTIONS":
+            self._preflight()
+        elif self._over(self._received):
+            self.answer(failure(PayloadTooLarge("request entity too large")))
+        elif (self.path + b"/").startswith(site.attached):
+            super().process()
+        else:
+            try:
+                site.front.serve(self)
+            except Exception:
+                self.processingFailed(Failure())
+
+    def render(self, resrc: Any) -> None:
+        self.responseHeaders.removeHeader("Server")
+        super().render(resrc)
+
+    def _preflight(self) -> None:
+        self.setHeader("Access-Control-Allow-Methods", "GET,HEAD,PUT,PATCH,POST,DELETE")
+        wanted = self.getHeader("Access-Control-Request-Headers")
+        if wanted:
+            self.setHeader("Access-Control-Allow-Headers", wanted)
+        self.setHeader("Vary", "Access-Control-Request-Headers")
+        self.setHeader("Content-Length", "0")
+        self.answer(Answer(status=204))
+
+    def answer(self, answer: Answer, status: int = 200) -> None:
+        """Send an answer in one piece and finish; a client that has gone gets none.
+
+        @param status: the one for an answer that names none.
+        """
+        channel = self.channel
+        if channel is not None:
+            body = write(self, answer, status)
+            self.startedWriting = 1
+            channel.write(self.head() + body)
+            self.finish()
+
+    def head(self) -> bytes:
+        """@return: the status line and all headers, as they are sent."""
+        lines = self.ready_lines
+        parts = [b"%b %d %b" % (self.clientproto, self.code, self.code_message), lines]
+        for name, values in self.responseHeaders.getAllRawHeaders():
+            if name == b"Content-Security-Policy":
+                parts[1] = lines.replace(headers.POLICY, b"")
+            for value in values:
+                parts += (b"\r\n", name, b": ", value)
+        parts.append(b"\r\n\r\n")
+        return b"".join(parts)
+
+    def processingFailed(self, reason: Failure) -> None:
+        """Log a fault of the server and answer that there was one, or cut off what was begun."""
+        self._log.failure("a request failed", failure=reason)
+        if not self.startedWriting:
+            self.answer(failure(AemosError()))
+        elif self.channel is not None:
+            self.channel.forceAbortClient()
