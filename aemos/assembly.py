@@ -26,6 +26,7 @@ from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
 from aemos.http.routes.reports import ReportRoutes
+from aemos.http.routes.presence import PresenceRoutes
 from aemos.http.routes.retention import RetentionRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.rule_chains import RuleChainRoutes
@@ -68,6 +69,7 @@ from aemos.services.queries import Queries
 from aemos.services.recovery import Recovery
 from aemos.services.reports import Reports
 from aemos.services.retention import Policies
+from aemos.services.presence import Presences
 from aemos.services.roles import Roles
 from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.queue import CRITICAL, WARNING, RuleQueue
@@ -106,6 +108,7 @@ class Services:
         self.ledger = Ledger(writer, events, settings.ingest)
         self.authentication = Authentication(
             database,
+        self.presences = Presences(database, events, self.catalogue, settings.presence, reactor)
             events,
             passwords,
             WebTokens(signing_key(settings), settings.auth, reactor),
@@ -221,10 +224,10 @@ class Doors:
             PermissionRoutes(roles, memberships),
             UserRoleRoutes(memberships),
             AreaRoutes(Areas(database, events)),
-            SensorRoutes(Sensors(database, events)),
+            SensorRoutes(Sensors(database, events, show=services.presences.show)),
             TelemetryRoutes(Variables(database, events)),
             DeviceTokenRoutes(tokens, services.authenticator),
-            DeviceRoutes(Devices(database, events), changes, tokens),
+            DeviceRoutes(Devices(database, events, show=services.presences.show), changes, tokens),
             DeviceStateRoutes(DeviceStates(database)),
             DeviceStateInstanceRoutes(changes),
             RuleChainRoutes(
@@ -246,6 +249,7 @@ class Doors:
         return {
             "isInitialized": self.broker.draining is None,
             "connectedClients": len(clients),
+            PresenceRoutes(services.presences),
             "authenticatedClients": sum(client.principal != ANONYMOUS.key for client in clients),
         }
 

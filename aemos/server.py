@@ -105,6 +105,7 @@ class Server(LoggedService):
         self._services = Services(settings, reactor, events, database, passwords)
         self._doors = Doors(self._services)
         await self._doors.clients.start()
+        await self._services.presences.start()
         await self._doors.broker.start()
         self._doors.sys_topics.start()
         self._listeners = Listeners(reactor, settings, self._doors)
@@ -164,6 +165,8 @@ class Server(LoggedService):
             self._starting.cancel()
         doors, services = self._doors, self._services
         closing: list[Deferred[Any]] = []
+        if services is not None:
+            services.presences.freeze()
         if self._listeners is not None:
             closing += self._listeners.close()
         if doors is not None:
@@ -175,8 +178,9 @@ class Server(LoggedService):
             last = [
                 ensureDeferred(services.token_use.stop()),
                 ensureDeferred(services.outbox.stop()),
+                ensureDeferred(services.presences.stop()),
             ]
-            await self._within(ends, last, "last uses and letters")
+            await self._within(ends, last, "last uses, presence and letters")
         if doors is not None:
             await self._within(ends, [ensureDeferred(doors.clients.stop())], "records of clients")
         if self._database is not None:

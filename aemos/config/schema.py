@@ -439,6 +439,24 @@ class Realtime:
 
 
 @attrs.frozen
+class Presence:
+    grace: float = setting(
+        15.0,
+        "how long a device may be overdue, or disconnected, before it counts",
+        valid=at_least(0),
+    )
+    assumed_interval: float = setting(
+        600.0,
+        "how often a device that does not stay connected is assumed to report, until that is "
+        "learned",
+        valid=more_than(0),
+    )
+    settle: float = setting(
+        60.0, "how long devices have to come back after the server has started", valid=at_least(0)
+    )
+
+
+@attrs.frozen
 class Ingest:
     max_items: int = setting(1000, "readings in one message", valid=at_least(1))
     ledger_entries: int = setting(200, "refusals remembered per device", valid=at_least(0))
@@ -496,3 +514,4 @@ class Settings:
     mail: Mail = attrs.field(factory=Mail)
     ingest: Ingest = attrs.field(factory=Ingest)
     log: Log = attrs.field(factory=Log)
+    presence: Presence = attrs.field(factory=Presence)

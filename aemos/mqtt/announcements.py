@@ -1,4 +1,4 @@
-"""Tells MQTT subscribers what services report: readings, states of devices, refused messages."""
+"""Tells MQTT subscribers what services report: readings, states, presence, refused messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from aemos import json
 from aemos.config.schema import Mqtt
 from aemos.model import PrincipalKind
 from aemos.mqtt.broker import Broker
-from aemos.services.events import DeviceStateChanged, Events, MessageRefused, ReadingsStored
+from aemos.services.events import (
+    DeviceStateChanged,
+    Events,
+    MessageRefused,
+    PresenceChanged,
+    PresenceForgotten,
+    ReadingsStored,
+)
 
 
 class Announcements:
@@ -20,6 +27,8 @@ class Announcements:
         events.subscribe(ReadingsStored, self.readings_stored)
         events.subscribe(DeviceStateChanged, self.device_state_changed)
         events.subscribe(MessageRefused, self.message_refused)
+        events.subscribe(PresenceChanged, self.presence_changed)
+        events.subscribe(PresenceForgotten, self.presence_forgotten)
 
     def readings_stored(self, event: ReadingsStored) -> None:
         """One `data_stream` message per new reading (spec/mqtt.md section 5.3, point 3)."""
@@ -66,6 +75,27 @@ class Announcements:
             }
         )
         self._broker.publish(topic, payload, qos=self._settings.default_qos)
+
+    def presence_changed(self, event: PresenceChanged) -> None:
+        """One retained message per sensor or device: what it is now (docs/devices.rst)."""
+        payload = json.encode(
+            {
+                "type": "presence",
+                "deviceUuid": event.uuid,
+                "presence": event.presence,
+                "since": event.since,
+                "lastSeen": event.last_seen,
+            }
+        )
+        self._retain(event.uuid, payload)
+
+    def presence_forgotten(self, event: PresenceForgotten) -> None:
+        """Take the retained message back."""
+        self._retain(event.uuid, b"")
+
+    def _retain(self, uuid: str, payload: bytes) -> None:
+        topic = f"devices/{uuid}/presence"
+        self._broker.publish(topic, payload, qos=self._settings.default_qos, retain=True)
 
     def message_refused(self, event: MessageRefused) -> None:
         """Tell a device, on `devices/{its uuid}/errors`, why its message was not stored."""

@@ -30,13 +30,15 @@ class Devices:
     """Lists, makes, changes and retires devices; every call says for whom.
 
     A device on its way out has, beside its columns, `areaId`, `area` (id, name), `organizationId`
-    and `organization` (id, name) of its place, null when it lies in no area. Where it comes with
-    its `states`, each has `instances`, a list of the open instance or of nothing.
+    and `organization` (id, name) of its place, null when it lies in no area, and what `show` adds.
+    Where it comes with its `states`, each has `instances`, a list of the open instance or of
+    nothing.
     """
 
     _database: Database
     _events: Events
     _new_uuid: Callable[[], str] = random_uuid
+    _show: Callable[[Row], Row] = dict  # adds what is known beside the database
 
     async def listed(
         self,
@@ -57,7 +59,8 @@ class Devices:
             found = devices.listed(tx, organization_id, area_id, listing)
             return found.map(lambda rows: _with_states(tx, placed(tx, DEVICES, rows)))
 
-        return await self._database.read(read)
+        found: Listed = await self._database.read(read)
+        return found.map(lambda rows: [self._show(row) for row in rows])
 
     async def get(self, by: Principal, device_id: int, stated: int | None) -> Row:
         """@param stated: the organization that the caller says owns the device (rule OWN).
@@ -69,7 +72,7 @@ class Devices:
             row = _owned(tx, by, "device.view", device_id, stated)
             return _with_states(tx, placed(tx, DEVICES, [row]))[0]
 
-        return await self._database.read(read)
+        return self._show(await self._database.read(read))
 
     async def create(self, by: Principal, values: Mapping[str, Any]) -> Row:
         """Make a device; the status is `pending` if none is given.
@@ -108,7 +111,7 @@ class Devices:
 
         created = await self._transact(write)
         self._announce(created["uuid"])
-        return created
+        return self._show(created)
 
     async def change(
         self, by: Principal, device_id: int, stated: int | None, changes: Mapping[str, Any]
@@ -144,7 +147,7 @@ class Devices:
 
         before, after = await self._transact(write)
         self._announce(before["uuid"], after["uuid"])
-        return after
+        return self._show(after)
 
     async def retire(self, by: Principal, device_id: int, stated: int | None) -> None:
         """Set a device `inactive`; it and its states stay stored. Doing it twice is no error.

@@ -30,12 +30,13 @@ class Sensors:
     """Lists, makes, changes and retires sensors; every call says for whom.
 
     A sensor on its way out has, beside its columns, `areaId`, `area` (id, name), `organizationId`
-    and `organization` (id, name) of its place, null when it lies in no area.
+    and `organization` (id, name) of its place, null when it lies in no area, and what `show` adds.
     """
 
     _database: Database
     _events: Events
     _new_uuid: Callable[[], str] = random_uuid
+    _show: Callable[[Row], Row] = dict  # adds what is known beside the database
 
     async def listed(
         self,
@@ -59,7 +60,8 @@ class Sensors:
             found = sensors.listed(tx, organization_id, area_id, listing)
             return found.map(partial(placed, tx, SENSORS))
 
-        return await self._database.read(read)
+        found: Listed = await self._database.read(read)
+        return found.map(lambda rows: [self._show(row) for row in rows])
 
     async def get(self, by: Principal, sensor_id: int, stated: int | None) -> Row:
         """@param stated: the organization that the caller says owns the sensor (rule OWN).
@@ -75,7 +77,7 @@ class Sensors:
                 "TelemetryData": variables.of_sensor(tx, sensor_id),
             }
 
-        return await self._database.read(read)
+        return self._show(await self._database.read(read))
 
     async def create(self, by: Principal, values: Mapping[str, Any]) -> Row:
         """Make a sensor; a uuid is generated when none is given, the status is `pending` then.
@@ -102,7 +104,7 @@ class Sensors:
 
         created = await self._transact(write)
         self._announce(created["uuid"])
-        return created
+        return self._show(created)
 
     async def change(
         self, by: Principal, sensor_id: int, stated: int | None, changes: Mapping[str, Any]
@@ -132,7 +134,7 @@ class Sensors:
 
         before, after = await self._transact(write)
         self._announce(before["uuid"], after["uuid"])
-        return after
+        return self._show(after)
 
     async def retire(self, by: Principal, sensor_id: int, stated: int | None) -> None:
         """Set a sensor `inactive`; it and its readings stay stored. Doing it twice is no error.

@@ -130,6 +130,18 @@ def organization_of_device(tx: Transaction, device_id: int) -> int | None:
     return None if found is None else int(found)
 
 
+def things() -> str:
+    """@return: a query for all sensors and devices: `kind`, `id`, `uuid`, `name`, `status`,
+    `organizationId`.
+    """
+    return (
+        "SELECT 'sensor' AS kind, s.id AS id, s.uuid AS uuid, s.name AS name, s.status AS status,"
+        f" {_SENSOR_ORGANIZATION} AS organizationId FROM Sensor s"
+        " UNION ALL SELECT 'device', d.id, d.uuid, d.name, d.status,"
+        f" {_DEVICE_ORGANIZATION} FROM Device d"
+    )
+
+
 def owned(column: str, organizations: Sequence[int]) -> tuple[str, tuple[int, ...]]:
     """@return: a condition with its parameters: `column` is the uuid of a sensor or device of one
     of these organizations.

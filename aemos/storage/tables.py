@@ -278,6 +278,10 @@ _ALL = (
         "node:text batch:int at:instant",
     ),
     _table(
+        "presence",
+        "uuid:text presence:text since_at:instant last_seen_at:instant interval_ms:int stays:bool",
+    ),
+    _table(
         "mqtt_client",
         "id:id digest:blob kind:text name:text client_id:text peer:text transport:text "
         "protocol_level:int clean_session:bool keep_alive:int connected_at:instant "

@@ -28,6 +28,7 @@ _TABLES = (
     "reading_key",
     "DataStream",
     "reading_rollup",
+    "presence",
     "retention_policy",
     "TelemetryData",
     "DeviceToken",

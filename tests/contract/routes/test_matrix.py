@@ -31,6 +31,8 @@ OWN = {
     "AuthRoutes.me",
     "DataStreamRoutes.list_all",
     "PermissionRoutes.check_mine",
+    "PresenceRoutes.list_things",
+    "PresenceRoutes.summary",
     "RoleRoutes.get",  # the role is a system-wide one
     "RoleRoutes.list_permissions",
     "TelemetryRoutes.list_all",
