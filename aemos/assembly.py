@@ -24,9 +24,9 @@ from aemos.http.routes.metrics import MetricsRoutes
 from aemos.http.routes.mqtt import MqttRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
+from aemos.http.routes.presence import PresenceRoutes
 from aemos.http.routes.queries import HistoryRoutes, LatestRoutes
 from aemos.http.routes.reports import ReportRoutes
-from aemos.http.routes.presence import PresenceRoutes
 from aemos.http.routes.retention import RetentionRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.rule_chains import RuleChainRoutes
@@ -65,11 +65,11 @@ from aemos.services.mqtt_clients import MqttClients
 from aemos.services.organizations import Organizations
 from aemos.services.outbox import Outbox
 from aemos.services.passwords import Passwords
+from aemos.services.presence import Presences
 from aemos.services.queries import Queries
 from aemos.services.recovery import Recovery
 from aemos.services.reports import Reports
 from aemos.services.retention import Policies
-from aemos.services.presence import Presences
 from aemos.services.roles import Roles
 from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.queue import CRITICAL, WARNING, RuleQueue
@@ -104,11 +104,11 @@ class Services:
         self.database, self.passwords = database, passwords
         writer = database.writer
         self.catalogue = Catalogue(database, events, settings.ingest, reactor)
+        self.presences = Presences(database, events, self.catalogue, settings.presence, reactor)
         self.token_use = TokenUse(database, reactor, settings.ingest.catalogue_size)
         self.ledger = Ledger(writer, events, settings.ingest)
         self.authentication = Authentication(
             database,
-        self.presences = Presences(database, events, self.catalogue, settings.presence, reactor)
             events,
             passwords,
             WebTokens(signing_key(settings), settings.auth, reactor),
@@ -237,6 +237,7 @@ class Doors:
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),
             MqttRoutes(self.clients),
+            PresenceRoutes(services.presences),
             RetentionRoutes(Policies(database)),
             ReportRoutes(Reports(database)),
         ]
@@ -249,7 +250,6 @@ class Doors:
         return {
             "isInitialized": self.broker.draining is None,
             "connectedClients": len(clients),
-            PresenceRoutes(services.presences),
             "authenticatedClients": sum(client.principal != ANONYMOUS.key for client in clients),
         }
 
