@@ -147,6 +147,7 @@ class Kind(enum.Enum):
     STATUS = "status"
     STATE = "state"
     COMMAND = "commands"
+    COMMAND_ACK = "commands/ack"
     BROADCAST = "broadcast"
     RULE_CHAINS = "rule-chains"
 

@@ -477,6 +477,35 @@ class Ingest:
 
 
 @attrs.frozen
+class Commands:
+    ttl: float = setting(
+        3600.0, "how long a command waits for its device if it does not say so", valid=more_than(0)
+    )
+    max_ttl: float = setting(2_592_000.0, "the longest such time", valid=more_than(0))
+    max_waiting: int = setting(
+        10_000, "commands that may wait for all devices together", valid=at_least(1)
+    )
+    max_waiting_per_device: int = setting(
+        100, "commands that may wait for one device; a new one cancels the oldest", valid=at_least(1)
+    )
+    max_wait: float = setting(
+        60.0, "the longest that a request may wait for the device to answer", valid=at_least(0)
+    )
+    stop_retry: float = setting(
+        5.0,
+        "after this, and after twice as long each time, up to a minute, an actuator is told again "
+        "to stop",
+        valid=more_than(0),
+    )
+    stop_attempts: int = setting(
+        5, "attempts to stop an actuator before it counts as stuck", valid=at_least(1)
+    )
+    keep_days: int = setting(
+        90, "days after which commands that are over are forgotten", valid=at_least(1)
+    )
+
+
+@attrs.frozen
 class Log:
     level: str = setting(
         "info",
@@ -513,5 +542,6 @@ class Settings:
     realtime: Realtime = attrs.field(factory=Realtime)
     mail: Mail = attrs.field(factory=Mail)
     ingest: Ingest = attrs.field(factory=Ingest)
+    commands: Commands = attrs.field(factory=Commands)
     log: Log = attrs.field(factory=Log)
     presence: Presence = attrs.field(factory=Presence)

@@ -255,6 +255,23 @@ _ALL = (
         "session_id:text number:int",
     ),
     _table(
+        "command",
+        "id:id command_id:text device_uuid:text organization_id:id actuator:text stops:bool "
+        "state_name:text state_value:text payload:blob qos:int status:text attempts:int "
+        "reply:json initiated_by:text initiator_id:id max_on:number stop_at:instant "
+        "created_at:instant changed_at:instant expires_at:instant",
+    ),
+    _table(
+        "command_transition",
+        "id:id command:id status:text at:instant detail:text",
+    ),
+    _table(
+        "actuator_timer",
+        "id:id device_uuid:text actuator:text organization_id:id state_id:id state_name:text "
+        "off_value:text stop:json stop_id:text stop_command:id mark:int max_on:number "
+        "stop_at:instant next_at:instant attempts:int created_at:instant",
+    ),
+    _table(
         "reading_key",
         "telemetry_id:id digest:blob received_at:instant",
     ),
