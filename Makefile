@@ -14,6 +14,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .NOTPARALLEL:
 
 run: $(VENV)/run.stamp
+	@$(MAKE) --no-print-directory web || \
+		echo "The browser libraries could not be installed: the pages will say so." >&2
 	@exec twistd --pidfile= -n aemos --demo
 
 # Readings for the demo farm of a running `make run`, until stopped.
@@ -21,8 +23,8 @@ demo: $(VENV)/run.stamp
 	@exec aemos simulate
 
 test: parts $(VENV)/dev.stamp
-	@$(MAKE) --no-print-directory aemos/web/node_modules/.package-lock.json || \
-		echo "The npm packages could not be installed: tests with MQTT.js are skipped." >&2
+	@$(MAKE) --no-print-directory web || \
+		echo "The npm packages could not be installed: tests with MQTT.js and of pages are skipped." >&2
 	pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
@@ -34,10 +36,7 @@ bench: $(VENV)/dev.stamp
 	python bench/ingest.py
 
 # The browser libraries, from npm into aemos/web/vendor/, which wheels carry.
-web: aemos/web/node_modules/.package-lock.json
-	mkdir -p aemos/web/vendor
-	cp aemos/web/node_modules/mqtt/dist/mqtt.min.js aemos/web/node_modules/rapidoc/dist/rapidoc-min.js \
-		aemos/web/vendor/
+web: aemos/web/vendor/LICENSES.txt
 
 # MariaDB, mosquitto clients ...: what the tests use besides Python, where we may install it.
 parts:
@@ -64,6 +63,17 @@ $(BIN)/python:
 	echo "aemos needs Python 3.11, 3.12 or 3.13 with its venv module (Debian, Ubuntu: apt-get install" \
 		"python3-venv). If you have one under another name: make PYTHON=/path/to/python" >&2; \
 	exit 1
+
+aemos/web/vendor/LICENSES.txt: aemos/web/node_modules/.package-lock.json
+	mkdir -p $(@D)
+	cd aemos/web/node_modules && cp mqtt/dist/mqtt.esm.js rapidoc/dist/rapidoc-min.js \
+		uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css ../vendor/
+	cd aemos/web/node_modules && cp htm/preact/standalone.module.js ../vendor/htm-preact.js
+	cd aemos/web/node_modules && cp qrcode-generator/dist/qrcode.mjs ../vendor/qrcode.js
+	cd aemos/web/node_modules && sed '/^.. sourceMappingURL=/d' \
+		socket.io-client/dist/socket.io.esm.min.js > ../vendor/socket.io.js
+	cd aemos/web/node_modules && for name in htm mqtt rapidoc socket.io-client uplot; do \
+		printf '%s\n\n' "$$name"; cat $$name/LICENSE*; printf '\n\n'; done > ../vendor/LICENSES.txt
 
 aemos/web/node_modules/.package-lock.json: aemos/web/package.json aemos/web/package-lock.json $(BIN)/npm
 	cd aemos/web && npm ci --ignore-scripts

@@ -10,6 +10,7 @@ from aemos.http.adapter import Intake
 from aemos.http.auth import Authenticator
 from aemos.http.bulk import BulkIntake
 from aemos.http.endpoint import Api
+from aemos.http.pages import pages
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.auth import AuthRoutes
 from aemos.http.routes.datastreams import DataStreamRoutes
@@ -182,6 +183,7 @@ class Doors:
             reactor,
         )
         self.channel = ChannelFactory(self.sessions, reactor)
+        self.ports: dict[str, int] = {}  # of the listeners, when they are open
         self.health = Health(reactor)
         self.health.add("database", services.database.ping)
         self.metrics = Metrics()
@@ -192,7 +194,7 @@ class Doors:
             self.api,
             settings.http,
             reactor,
-            children={"/ws/v1": ChannelResource(self.channel)},
+            children={"/ws/v1": ChannelResource(self.channel), **pages(self.ports)},
             observe=self.metrics.http_answered,
         )
 

@@ -34,6 +34,13 @@ class Unauthenticated(AemosError):
     code, status = "unauthenticated", 401
 
 
+class TokenExpired(Unauthenticated):
+    """A token that was valid once; who shows it may know."""
+
+    code = "token_expired"
+    details = MappingProxyType({"code": code})
+
+
 class Forbidden(AemosError):
     """A valid identity that may not do this."""
 

@@ -111,6 +111,7 @@ class Server(LoggedService):
         self._listeners = Listeners(reactor, settings, self._doors)
         await self._listeners.open()
         ports = self._listeners.ports
+        self._doors.ports.update(ports)
         self._services.upkeep.start()
         self._services.outbox.start()
         _spare_the_collector()

@@ -9,7 +9,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
-from aemos.errors import StorageUnavailable, Unauthenticated, Unavailable
+from aemos.errors import StorageUnavailable, TokenExpired, Unauthenticated, Unavailable
 from aemos.http.routing import Auth, bearer
 from aemos.model import ANONYMOUS, Instant, Principal
 from aemos.services.catalogue import Catalogue, Credential, Identity
@@ -64,6 +64,7 @@ class Authenticator:
             if credential is not None:
                 self._used(identity, credential)
                 return identity.principal(credential)
+            raise TokenExpired("Invalid or expired token")
         raise Unauthenticated("Invalid or expired token")
 
     async def _identity(self, token: str) -> Identity | None:

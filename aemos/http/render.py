@@ -136,7 +136,7 @@ def write(request: Request, answer: Answer, status: int = 200) -> bytes:
     if code == 200 and request.method in (b"GET", b"HEAD"):
         tag = f'W/"{len(body):x}-{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
         request.setHeader("ETag", tag)
-        if _known(request.getHeader("If-None-Match"), tag):
+        if known(request.getHeader("If-None-Match"), tag):
             request.setResponseCode(304)
             return b""
     request.setResponseCode(code)
@@ -150,8 +150,8 @@ def write(request: Request, answer: Answer, status: int = 200) -> bytes:
     return b"" if request.method == b"HEAD" else body
 
 
-def _known(if_none_match: str | None, tag: str) -> bool:
-    """Weak comparison of `If-None-Match` (RFC 9110 section 13.1.2)."""
+def known(if_none_match: str | None, tag: str) -> bool:
+    """@return: whether `If-None-Match` names the tag, by weak comparison (RFC 9110 13.1.2)."""
     if not if_none_match:
         return False
     opaque = tag.removeprefix("W/")
@@ -163,7 +163,7 @@ def _known(if_none_match: str | None, tag: str) -> bool:
 
 def _compressed(request: Request, body: bytes) -> bytes:
     request.responseHeaders.addRawHeader("Vary", "Accept-Encoding")
-    coding = _preferred(request.getHeader("Accept-Encoding") or "")
+    coding = accepted(request.getHeader("Accept-Encoding") or "")
     if coding is None:
         return body
     request.setHeader("Content-Encoding", coding)
@@ -175,11 +175,11 @@ def _compressed(request: Request, body: bytes) -> bytes:
 _REFUSED = re.compile(r";\s*q=0(\.0*)?\s*$")
 
 
-def _preferred(accept_encoding: str) -> str | None:
+def accepted(accept_encoding: str) -> str | None:
     """@return: the coding to use; gzip before deflate, None if the client takes neither."""
-    accepted = {
+    codings = {
         part.partition(";")[0].strip().lower()
         for part in accept_encoding.split(",")
         if not _REFUSED.search(part)
     }
-    return next((coding for coding in _WINDOW_BITS if coding in accepted or "*" in accepted), None)
+    return next((coding for coding in _WINDOW_BITS if coding in codings or "*" in codings), None)

@@ -162,15 +162,13 @@ class Catalogue:
         return True
 
     def find_token(self, token: str, found: Found) -> None:
-        """As `find`, for the identity that holds this token (valid now)."""
+        """As `find`, for the identity that holds this token; it may have expired."""
         token_digest = digest(token)
 
         def check(identity: Identity | StorageUnavailable | None) -> None:
-            if isinstance(identity, Identity):
-                now = Instant.of(self._clock.seconds())
-                found(identity if identity.credential_by_digest(token_digest, now) else None)
-            else:
-                found(identity)
+            if isinstance(identity, Identity) and token_digest not in identity.credentials:
+                identity = None
+            found(identity)
 
         uuid = self._by_token.get(token_digest)
         if uuid is not None:
