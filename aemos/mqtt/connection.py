@@ -219,6 +219,8 @@ class Connection:
         """End the connection once what is written so far is sent. Only the first call counts."""
         if self.held & CLOSED:
             return
+        if self.intake is not None and self.intake.due:
+            self.intake.release()
         self.held |= CLOSED
         broker = self._broker
         broker.counters.closed[reason] += 1

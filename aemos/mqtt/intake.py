@@ -12,6 +12,8 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from aemos.model import ACCEPTED, Along, Instant, Verdict
 from aemos.mqtt.adapter import DENIED, Route
 from aemos.mqtt.durable import DurableSession
@@ -34,7 +36,7 @@ _LONG_TOPIC = 1024
 """So many topics does a connection remember its rights for, none of them longer than that."""
 
 
-class Receipt:
+class Receipt(msgspec.Struct, eq=False):
     """One publish between its arrival and its acknowledgement; called with the verdict.
 
     `answer` is the acknowledgement to send, empty for QoS 0; `route` is where the message goes when
@@ -44,45 +46,25 @@ class Receipt:
     shared subscriptions that got theirs so.
     """
 
-    __slots__ = (
-        "along",
-        "answer",
-        "followers",
-        "intake",
-        "payload",
-        "qos",
-        "retain",
-        "route",
-        "served",
-        "verdict",
-    )
-
-    def __init__(
-        self,
-        intake: Intake,
-        route: Route | None,
-        qos: int,
-        retain: int,
-        payload: bytes,
-        answer: bytes,
-    ) -> None:
-        self.intake = intake
-        self.route = route
-        self.qos = qos
-        self.retain = retain
-        self.payload = payload
-        self.answer = answer
-        self.verdict: Verdict | None = None
-        self.along: Along | None = None
-        self.served: Collection[SharedSubscription] = ()
-        if qos == 2:
-            self.followers: list[Receipt] = []
+    intake: Intake
+    route: Route | None
+    qos: int
+    retain: int
+    payload: bytes
+    answer: bytes
+    verdict: Verdict | None = None
+    along: Along | None = None
+    served: Collection[SharedSubscription] = ()
+    followers: Sequence[Receipt] = ()
 
     def __call__(self, verdict: Verdict) -> None:
         """The router's `done`."""
         if self.along is None:
             self.verdict = verdict
-            self.intake.release()
+            intake = self.intake
+            if not intake.due:
+                intake.due = True
+                intake.turn.release(intake.release)
         else:
             self.intake.judged(self, verdict, self.along)
 
@@ -110,9 +92,11 @@ class Intake:
         "_routes",
         "_rules",
         "_session",
+        "due",
         "receipts",
         "received",
         "rights",
+        "turn",
         "waiting_bytes",
     )
 
@@ -126,6 +110,8 @@ class Intake:
         self._heard = 0.0
         self._at = _NEVER
         self._match = broker.match
+        self.turn = broker.turn
+        self.due = False
         self._max_receipts = broker.settings.max_unacknowledged
         self._max_bytes = broker.settings.max_unacknowledged_bytes
         self.receipts = _NOTHING
@@ -164,6 +150,7 @@ class Intake:
 
     def release(self) -> None:
         """Forward and acknowledge from the head of the FIFO on, as far as verdicts are known."""
+        self.due = False
         receipts, broker = self.receipts, self._broker
         write = self._connection.outbox.write
         while receipts:
@@ -219,6 +206,8 @@ class Intake:
 
     def released(self, packet_id: int) -> None:
         """PUBREL: the id of a QoS 2 publish is free again [MQTT-4.3.3-2]; answer PUBCOMP."""
+        if self.due:
+            self.release()
         session = self._session
         session.incoming.pop(packet_id, None)
         answer, write = b"\x70\x02" + packet_id.to_bytes(2, "big"), self._connection.outbox.write
@@ -360,7 +349,7 @@ class Intake:
         if original is None or original.intake is self:
             receipt.verdict = ACCEPTED  # the original, if waiting still, is before it in this FIFO
         else:
-            original.followers.append(receipt)
+            original.followers = (*original.followers, receipt)
         self._owe(receipt)
 
     def _owe(self, receipt: Receipt) -> None:

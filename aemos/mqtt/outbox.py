@@ -20,21 +20,44 @@ _FLUSH_AT = 64 * 1024
 
 
 class Turn:
-    """Empties, at the end of this turn of the reactor, the outboxes that were written to."""
+    """Collects what has to be done once at the end of this turn of the reactor.
+
+    First acknowledgements are released, since they are written to outboxes, then the outboxes that
+    were written to are emptied.
+    """
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self._releases: list[Callable[[], object]] = []
         self._outboxes: list[Outbox] = []
+        self._called = False
 
     def add(self, outbox: Outbox) -> None:
-        if not self._outboxes:
-            self._clock.callLater(0, self._end)
+        """Empty it."""
         self._outboxes.append(outbox)
+        if not self._called:
+            self._called = True
+            self._clock.callLater(0, self._end)
+
+    def release(self, release: Callable[[], object]) -> None:
+        """Call this, before any outbox is emptied."""
+        self._releases.append(release)
+        if not self._called:
+            self._called = True
+            self._clock.callLater(0, self._end)
 
     def _end(self) -> None:
+        while self._releases:
+            releases, self._releases = self._releases, []
+            for release in releases:
+                try:
+                    release()
+                except Exception:
+                    self._log.failure("releasing acknowledgements failed")
         outboxes, self._outboxes = self._outboxes, []
+        self._called = False
         for outbox in outboxes:
             try:
                 outbox.end_turn()

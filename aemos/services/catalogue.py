@@ -71,7 +71,10 @@ class Identity:
 
     def credential(self, token: str | bytes, now: Instant) -> Credential | None:
         """@return: the credential of this token if it is valid now."""
-        return self.credential_by_digest(digest(token), now)
+        found = self.credentials.get(digest(token))
+        if found is None or (found.expires_at is not None and found.expires_at <= now):
+            return None
+        return found
 
     def credential_by_digest(self, token_digest: str, now: Instant) -> Credential | None:
         found = self.credentials.get(token_digest)

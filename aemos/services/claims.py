@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aemos.model import Code, Message, PrincipalKind, Verdict
-from aemos.services.catalogue import Identity, digest
+from aemos.services.catalogue import Identity
 
 _OTHER_DEVICE = Verdict(Code.INVALID_DEVICE_UUID, "deviceUuid does not agree with the topic")
 _EXPIRED = Verdict(Code.AUTHENTICATION_FAILED, "the token that this session came with has expired")
@@ -36,11 +36,7 @@ def refuted(
     if token is not None:
         if not isinstance(token, str):
             return _BAD_TOKEN
-        return (
-            None
-            if identity.credential_by_digest(digest(token), message.received_at)
-            else _BAD_TOKEN
-        )
+        return None if identity.credential(token, message.received_at) else _BAD_TOKEN
     if principal.name == identity.uuid and principal.kind in (
         PrincipalKind.SENSOR,
         PrincipalKind.DEVICE,

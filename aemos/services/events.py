@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
+import msgspec
 from twisted.logger import Logger
 
 from aemos.model import Instant, Message, PrincipalKind, Verdict
@@ -20,8 +21,7 @@ from aemos.storage.readings import Reading
 E = TypeVar("E")
 
 
-@attrs.define(slots=True, eq=False)  # not frozen: one is made for each message, and that costs
-class ReadingsStored:
+class ReadingsStored(msgspec.Struct, eq=False, gc=False):
     """Readings of one message were committed; `new` of them, the rest are repeats without id."""
 
     sensor_id: int

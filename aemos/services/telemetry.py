@@ -195,7 +195,9 @@ def _reading(
     if len(value) > _MAX_VALUE:
         raise BadRequest(f'"value" is longer than {_MAX_VALUE} characters')
     variable = _variable(item, identity)
-    sent_at = _event_time(item)
+    sent_at = None
+    if item.recievedAt is not None or item.timestamp is not None or item.ts is not None:
+        sent_at = _event_time(item)
     if sent_at is None and item is not body:
         sent_at = _event_time(body)
     key = None
@@ -258,8 +260,6 @@ def _variable(item: Item, identity: Identity) -> Variable:
 
 def _event_time(item: Item) -> Instant | None:
     """The reading's own time if usable: ISO text, epoch seconds or milliseconds."""
-    if item.recievedAt is None and item.timestamp is None and item.ts is None:
-        return None
     for given in (item.recievedAt, item.timestamp, item.ts):
         if given is None:
             continue

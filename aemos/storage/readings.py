@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
+import msgspec
 
 from aemos.model import Instant
 from aemos.storage.transaction import Transaction
@@ -13,8 +13,7 @@ _COLUMNS = ("value", "telemetryDataId", "recievedAt")
 _KEYS_AT_ONCE = 500  # SQLite takes 32,766 parameters in a statement, of which a key needs two
 
 
-@attrs.define(slots=True, eq=False)
-class Reading:
+class Reading(msgspec.Struct, eq=False, gc=False):
     """One value of one variable, before and after it is stored.
 
     `value` is text of at most 50 characters, `key` (16 bytes) recognises a repeat, None = no key.

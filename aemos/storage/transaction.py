@@ -144,11 +144,17 @@ class CommitInDoubt(Exception):
 
 
 def in_transaction(
-    connection: Connection, dialect: Dialect, now: Instant, function: Callable[..., T], *args: Any
+    connection: Connection,
+    dialect: Dialect,
+    now: Instant,
+    function: Callable[..., T],
+    *args: Any,
+    last: tuple[str, Sequence[Any]] | None = None,
 ) -> T:
     """Run `function(tx, *args)` and commit; roll back whatever it raises.
 
-    @raise CommitInDoubt: the statements went well, COMMIT did not.
+    @param last: a statement to execute together with COMMIT, and its parameters.
+    @raise CommitInDoubt: the function went well, what followed did not.
     """
     connection.begin()
     try:
@@ -160,7 +166,10 @@ def in_transaction(
             connection.rollback()
         raise
     try:
-        connection.commit()
+        if last is None:
+            connection.commit()
+        else:
+            connection.commit_with(dialect.statement(last[0]), last[1])
     except Exception as error:
         with contextlib.suppress(Exception):
             connection.rollback()

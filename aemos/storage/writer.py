@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
@@ -42,37 +43,27 @@ class Rows(Protocol):
         ...
 
 
-class Unit:
-    """All that one message stores: it is committed as a whole, or refused as a whole."""
+class Unit(msgspec.Struct, eq=False):
+    """All that one message stores: it is committed as a whole, or refused as a whole.
 
-    __slots__ = ("_writer", "done", "parts", "rows", "started", "withdrawn")
+    `parts` says what to store, and how. `done` is called in the reactor thread, once, in order of
+    submission: with None after COMMIT, with the error when the database refused exactly this unit.
+    The rest belongs to the writer.
+    """
 
-    def __init__(
-        self,
-        parts: Sequence[tuple[Rows, Sequence[Any]]],
-        done: Callable[[RowRefused | None], object],
-    ) -> None:
-        """
-        @param parts: what to store, and how.
-        @param done: called in the reactor thread, once, in order of submission: with None after
-            COMMIT, with the error when the database refused exactly this unit.
-        """
-        self.parts = parts
-        self.done = done
-        rows = 0
-        for _, items in parts:
-            rows += len(items)
-        self.rows = rows
-        self.started = False
-        self.withdrawn = False
-        self._writer: Writer | None = None
+    parts: Sequence[tuple[Rows, Sequence[Any]]]
+    done: Callable[[RowRefused | None], object]
+    rows: int = 0
+    started: bool = False
+    withdrawn: bool = False
+    writer: Writer | None = None
 
     def withdraw(self) -> bool:
         """Take it back if its batch has not started; `done` is then never called.
 
         @return: whether that worked.
         """
-        return self._writer is not None and self._writer.withdraw(self)
+        return self.writer is not None and self.writer.withdraw(self)
 
 
 class _Interaction:
@@ -182,8 +173,12 @@ class Writer:
 
     def submit(self, unit: Unit) -> None:
         """Store the unit with the next batch; the outcome goes to `unit.done`."""
-        unit._writer = self
-        self.queued += unit.rows
+        unit.writer = self
+        rows = 0
+        for _, items in unit.parts:
+            rows += len(items)
+        unit.rows = rows
+        self.queued += rows
         self._queue.append(unit)
         if not self._awake:
             self._awake = True
@@ -350,7 +345,9 @@ class Writer:
                 if not (in_doubt and self._has_committed(connection)):
                     in_doubt = False
                     self._number += 1
-                    in_transaction(connection, self._dialect, self._now(), self._write, batch)
+                    now = self._now()
+                    mark = self._mark_sql, (self._node, self._number, now)
+                    in_transaction(connection, self._dialect, now, _write, batch, last=mark)
                 self._is_back()
                 return None
             except CommitInDoubt as doubt:
@@ -378,19 +375,6 @@ class Writer:
             return RowRefused("could not be stored")
         refusal = translated(error, self._dialect)
         return refusal if isinstance(refusal, RowRefused) else RowRefused("was locked for too long")
-
-    def _write(self, tx: Transaction, batch: list[Unit]) -> None:
-        groups: dict[Rows, list[Any]] = {}
-        for unit in batch:
-            for rows, items in unit.parts:
-                group = groups.get(rows)
-                if group is None:
-                    groups[rows] = list(items)
-                else:
-                    group += items
-        for rows, items in groups.items():
-            rows.store(tx, items)
-        tx.execute(self._mark_sql, (self._node, self._number, tx.now))
 
     def _has_committed(self, connection: Connection) -> bool:
         """Whether the transaction whose COMMIT failed took place after all.
@@ -454,3 +438,16 @@ class Writer:
 
     def _now(self) -> Instant:
         return Instant.of(self._clock.seconds())
+
+
+def _write(tx: Transaction, batch: list[Unit]) -> None:
+    groups: dict[Rows, list[Any]] = {}
+    for unit in batch:
+        for rows, items in unit.parts:
+            group = groups.get(rows)
+            if group is None:
+                groups[rows] = list(items)
+            else:
+                group += items
+    for rows, items in groups.items():
+        rows.store(tx, items)

@@ -138,7 +138,7 @@ class Wire:
             committing = False
 
             def dataReceived(self, data: bytes) -> None:
-                if wire.cut and data[4:] == b"\x03COMMIT":
+                if wire.cut and data.endswith((b"\x03COMMIT", b"; COMMIT AND CHAIN")):
                     if wire.cut == "request":
                         wire.cut_off(self, self.peer)
                         return

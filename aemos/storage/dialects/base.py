@@ -42,6 +42,10 @@ class Connection(Protocol):
 
     def commit(self) -> None: ...
 
+    def commit_with(self, sql: str, params: Sequence[Any]) -> None:
+        """Execute one last statement and commit; in one exchange with the server if that can be."""
+        ...
+
     def rollback(self) -> None:
         """End the transaction if one is open."""
         ...

@@ -30,6 +30,10 @@ class SQLiteConnection(sqlite3.Connection):
         # Not plain BEGIN: a transaction that reads first could not become a writing one later.
         self.execute("BEGIN IMMEDIATE")
 
+    def commit_with(self, sql: str, params: Sequence[Any]) -> None:
+        self.execute(sql, params)
+        self.commit()
+
     def alive(self) -> bool:
         return True  # there is no server that could hang up
 

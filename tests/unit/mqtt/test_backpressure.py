@@ -26,12 +26,15 @@ def test_reading_stops_at_the_limit_of_unacknowledged_messages_and_goes_on_below
     assert paused(client)
     assert len(stage.router.handled) == 10
     stage.router.door.open(4)
+    stage.turn()
     assert paused(client)
     assert len(stage.router.handled) == 10  # not for every single one: from half of the limit on
     stage.router.door.open(1)
+    stage.turn()
     assert len(stage.router.handled) == 15
     while stage.router.door.waiting:
         stage.router.door.open()
+        stage.turn()
     assert not paused(client)
     assert client.packets() == [PubAck(n) for n in range(1, 26)]
 
@@ -45,6 +48,7 @@ def test_reading_stops_at_the_limit_of_unacknowledged_bytes() -> None:
     assert paused(client)
     while stage.router.door.waiting:
         stage.router.door.open()
+        stage.turn()
     assert not paused(client)
     assert len(client.packets()) == 5
 
@@ -57,7 +61,9 @@ def test_other_clients_are_read_on() -> None:
     other.send(PingReq(), Publish("x", b"", 1, packet_id=3))
     assert other.packets() == [PingResp(), PubAck(3)]
     stage.router.door.open()
+    stage.turn()
     stage.router.door.open()
+    stage.turn()
 
 
 def test_full_writer_stops_those_who_publish_until_there_is_room() -> None:
@@ -70,6 +76,7 @@ def test_full_writer_stops_those_who_publish_until_there_is_room() -> None:
     assert paused(busy)
     assert not paused(idle)
     stage.router.door.open()
+    stage.turn()
     assert busy.packets() == [PubAck(1)]
     assert paused(busy)
     stage.room.full = False
@@ -87,6 +94,7 @@ def test_keep_alive_stands_still_while_nothing_is_read(limit: int) -> None:
         stage.clock.advance(5)
     assert not client.closed
     stage.router.door.open()
+    stage.turn()
     stage.room.full = False
     assert not paused(client)
     stage.clock.advance(2.9)
@@ -107,6 +115,7 @@ def test_connected_devices_stay_while_nothing_can_be_stored() -> None:
         client.send(PingReq())
     assert client.packets() == [PingResp()] * 30
     stage.router.door.open()
+    stage.turn()
     assert client.packets() == [PubAck(1)]
 
 

@@ -91,6 +91,7 @@ def test_stopping_waits_for_every_acknowledgement_and_takes_nothing_new() -> Non
     stage.broker.drain().addCallback(ended.append)
     assert not ended
     stage.router.door.open()
+    stage.turn()
     assert ended == [None]
     assert busy.packets() == [PubAck(1)]
     assert len(stage.router.handled) == 1
