@@ -16,6 +16,7 @@ from aemos.model import ANONYMOUS, Instant, Principal
 from aemos.realtime import frames
 from aemos.realtime.hub import Event
 from aemos.realtime.outbox import Outbox
+from aemos.realtime.pace import Paces
 from aemos.realtime.session import Sessions
 
 _CLOSE_STATUS = {
@@ -33,8 +34,10 @@ _TRY_AGAIN_LATER = 1013
 #   client                                        server
 #   {"type":"authenticate","token":JWT}           {"type":"authenticated","user":{...},
 #                                                  "organizations":[1],"expires":TIME}
-#   {"type":"subscribe","rooms":[...]}            {"type":"subscribed","rooms":[...],
-#                                                  "refused":[{"room","code","message"}]}
+#   {"type":"subscribe","rooms":[...],            {"type":"subscribed","rooms":[...],"last":ID,
+#    "events":[...],"variables":[...],             "refused":[{"room","code","message"}]}
+#    "uuids":[...],"every":MS,"after":ID}         {"type":"gap","rooms":[...],"from":TIME,"to":TIME}
+#                                                 and the events that were missed
 #   {"type":"unsubscribe","rooms":[...]}          {"type":"unsubscribed","rooms":[...]}
 #   {"type":"ping"}                               {"type":"pong","time":TIME}
 #
@@ -98,6 +101,7 @@ class Channel:
         self._settings, self._clock = sessions.settings, sessions.clock
         self._session = sessions.open(self)
         self._outbox = Outbox(self._settings.max_buffer)
+        self._paces = Paces(self._clock, self._send_now)
         self._writable = True
         self._open = False
         self._pending = 0
@@ -143,6 +147,7 @@ class Channel:
         for timer in self._timers.values():
             if timer.active():
                 timer.cancel()
+        self._paces.stop()
         self._log.info(
             "realtime connection of {user} at {peer} closed: {reason}; {traffic}",
             user=self.principal.key,
@@ -176,23 +181,43 @@ class Channel:
                 ref = frames.ref_of(payload)
                 raise
             ref = message.ref
-            self._send(await self._reply(message))
+            if isinstance(message, frames.Subscribe):
+                await self._subscribe(message)
+            else:
+                self._send(await self._reply(message))
         except AemosError as error:
             self._send_error(error.code, str(error), ref)
         except Exception:
             self._log.failure("a realtime message failed")
             self._send_error(AemosError.code, "internal error", ref)
 
-    async def _reply(self, message: frames.ClientMessage) -> bytes:
+    async def _subscribe(self, wish: frames.Subscribe) -> None:
+        wish.check()
+        granted, refused = await self._session.join(wish.rooms, wish.wanted())
+        # From here on in one turn of the reactor: no event comes between what was missed and now.
+        missed = None
+        if wish.after is not None:
+            missed = self._session.missed(granted, wish.after, wish.every or 0)
+        self._paces.set(granted, wish.every)
+        reasons = [attrs.asdict(refusal) for refusal in refused]
+        last = self._session.last_id()
+        self._send(frames.answer("subscribed", wish.ref, rooms=granted, last=last, refused=reasons))
+        if missed is not None:
+            if missed.gap is not None:
+                start, end = missed.gap
+                self._send(frames.answer("gap", rooms=granted, **{"from": start, "to": end}))
+            for event, room in missed.events:
+                self.send_event(event, room)
+
+    async def _reply(
+        self, message: frames.Authenticate | frames.Unsubscribe | frames.Ping
+    ) -> bytes:
         match message:
             case frames.Authenticate(token=token, ref=ref):
                 return _authenticated(await self._session.authenticate(token), ref)
-            case frames.Subscribe(rooms=rooms, ref=ref):
-                granted, refused = await self._session.join(rooms)
-                reasons = [attrs.asdict(refusal) for refusal in refused]
-                return frames.answer("subscribed", ref, rooms=granted, refused=reasons)
             case frames.Unsubscribe(rooms=rooms, ref=ref):
                 left = await self._session.leave(rooms)
+                self._paces.forget(left)
                 return frames.answer("unsubscribed", ref, rooms=left)
             case frames.Ping(ref=ref):
                 return frames.answer("pong", ref, time=Instant.of(self._clock.seconds()))
@@ -208,11 +233,15 @@ class Channel:
 
     def send_event(self, event: Event, room: str) -> None:
         """Part of `Door`."""
+        self._paces.deliver(event, room)
+
+    def _send_now(self, event: Event, room: str) -> None:
         self.traffic.events += 1
         self._send(event.encoded(frames.event_frame, room), event.subject)
 
     def rooms_lost(self, rooms: Sequence[str]) -> None:
         """Part of `Door`."""
+        self._paces.forget(rooms)
         self._send(frames.answer("unsubscribed", rooms=rooms, code="forbidden"))
 
     def session_over(self, code: str, reason: str) -> None:

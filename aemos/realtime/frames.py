@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from aemos import json
 from aemos.errors import BadRequest
 from aemos.realtime.hub import Event
+from aemos.realtime.wishes import Wish
 
 Ref: TypeAlias = Annotated[str, Meta(max_length=64)] | int | None
 """Chosen by the client, returned in the answer."""
@@ -22,7 +23,7 @@ class Authenticate(Struct, tag_field="type", tag="authenticate"):
     ref: Ref = None
 
 
-class Subscribe(Struct, tag_field="type", tag="subscribe"):
+class Subscribe(Wish, tag_field="type", tag="subscribe"):
     rooms: Rooms
     ref: Ref = None
 
@@ -69,12 +70,17 @@ def answer(kind: str, ref: Ref = None, **fields: Any) -> bytes:
     return text_frame(json.encode(message))
 
 
-def event_frame(event: Event, room: str) -> bytes:
-    """@return: the WebSocket frame of an event, for `Event.encoded`."""
+def event_message(event: Event, room: str) -> bytes:
+    """@return: the JSON of an event, for `Event.encoded`."""
     head = b'{"type":"event","id":"%b","event":"%b","room":"%b","data":'
     # Ids, names and rooms are made of characters that JSON does not escape.
     names = (event.id.encode(), event.name.encode(), room.encode())
-    return text_frame(head % names + event.json() + b"}")
+    return head % names + event.json() + b"}"
+
+
+def event_frame(event: Event, room: str) -> bytes:
+    """@return: the WebSocket frame of an event, for `Event.encoded`."""
+    return text_frame(event_message(event, room))
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -162,10 +162,16 @@ class Hub:
             self._empty[room] = found
         self._give_up()
 
-    def missed(self, member: Member, rooms: Sequence[str], after: str) -> Missed:
+    def last_id(self) -> str:
+        """@return: an id that is greater than those of all events so far."""
+        return self._next_id()
+
+    def missed(self, member: Member, rooms: Sequence[str], after: str, overlap: int = 0) -> Missed:
         """What a member that is in these rooms would have heard after the event of this id.
 
         A room is recorded while it has members and for `realtime.replay_seconds` after that.
+
+        @param overlap: milliseconds before that event to include.
         """
         joined = {room: found for room in rooms if (found := self.heard.get(room)) is not None}
         known_since = max((room.since for room in joined.values()), default=after)
@@ -173,7 +179,8 @@ class Hub:
         gap = None
         if after < known_since:
             gap = (_time_of(after), _time_of(known_since))
-        return Missed(list(self._matching(member, joined, after)), gap)
+        first = f"{max(0, int(after, 16) - overlap * 1000):014x}"
+        return Missed(list(self._matching(member, joined, first)), gap)
 
     def _matching(
         self, member: Member, joined: Mapping[str, Room], after: str

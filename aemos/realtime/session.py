@@ -124,15 +124,20 @@ class Session:
                     self._sessions.hub.join(self, room, wanted)
             return granted, refused
 
-    def missed(self, rooms: Sequence[str], after: str) -> Missed:
+    def missed(self, rooms: Sequence[str], after: str, overlap: int = 0) -> Missed:
         """What the session would have heard in these rooms, which it is in, after an event.
 
-        To be asked in the reactor turn in which `join` answers: nothing is missing then.
+        To be asked in the reactor turn in which `join` answers: nothing is missing then. Arguments
+        and answer as `Hub.missed` has them.
         """
-        found = self._sessions.hub.missed(self, rooms, after)
+        found = self._sessions.hub.missed(self, rooms, after, overlap)
         sees = self._sessions.sees
         seen = [each for each in found.events if sees(self.principal, each[0])]
         return Missed(seen, found.gap)
+
+    def last_id(self) -> str:
+        """@return: an id to give as the last one seen by a client that has seen no event yet."""
+        return self._sessions.hub.last_id()
 
     async def leave(self, rooms: Iterable[str]) -> list[str]:
         """@return: the rooms that were left; those that the session is not in are passed over."""
