@@ -45,6 +45,8 @@ WITHOUT_TWISTED = (
     "mqtt/wire.py",
     "mqtt/packets/*.py",
     "mqtt/subscriptions.py",
+    "realtime/engineio.py",
+    "realtime/socketio.py",
     "model.py",
     "errors.py",
 )
