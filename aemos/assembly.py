@@ -32,6 +32,7 @@ from aemos.http.routes.retention import RetentionRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.rule_chains import RuleChainRoutes
 from aemos.http.routes.sensors import SensorRoutes
+from aemos.http.routes.system import SeriesRoutes, SystemRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
 from aemos.http.routes.user_roles import UserRoleRoutes
 from aemos.http.routing import Group
@@ -44,7 +45,9 @@ from aemos.mqtt.announcements import Announcements
 from aemos.mqtt.broker import Broker
 from aemos.mqtt.sys_topics import SysTopics
 from aemos.observability.health import Health
+from aemos.observability.logs import Observer
 from aemos.observability.metrics import Metrics
+from aemos.observability.series import Series
 from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Hub
 from aemos.realtime.session import Sessions
@@ -69,6 +72,7 @@ from aemos.services.passwords import Passwords
 from aemos.services.presence import Presences
 from aemos.services.queries import Queries
 from aemos.services.recovery import Recovery
+from aemos.services.refusals import Refusals
 from aemos.services.reports import Reports
 from aemos.services.retention import Policies
 from aemos.services.roles import Roles
@@ -151,8 +155,10 @@ class Services:
 class Doors:
     """How the world gets in: MQTT, HTTP, and the realtime channel on the HTTP port."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, observer: Observer) -> None:
+        """@param observer: of the log, whose level administrators may change."""
         settings, reactor, events = services.settings, services.reactor, services.events
+        self._observer = observer
         self.broker = Broker(
             router=services.router,
             login=services.login,
@@ -189,6 +195,7 @@ class Doors:
         self.metrics = Metrics()
         self.rule_queue = RuleQueue(reactor)
         _count(self.metrics, services, self)
+        self.series = _charts(services, self)
         self.api = Api(self._routes(services), services.authenticator)
         self.site = build_site(
             self.api,
@@ -242,6 +249,8 @@ class Doors:
             PresenceRoutes(services.presences),
             RetentionRoutes(Policies(database)),
             ReportRoutes(Reports(database)),
+            SystemRoutes(services.settings, self._observer, Refusals(database)),
+            SeriesRoutes(self.series),
         ]
         groups += [InsomniaRoutes(groups, clock), DocumentationRoutes(groups)]
         return groups
@@ -257,6 +266,31 @@ class Doors:
 
     def _realtime_figures(self) -> dict[str, Any]:
         return {"connections": len(self.sessions), "rooms": self.hub.rooms}
+
+
+def _charts(services: Services, doors: Doors) -> Series:
+    """@return: the figures that the console draws."""
+    writer, broker, ledger = services.database.writer, doors.broker, services.ledger
+
+    def gauges() -> dict[str, float]:
+        return {
+            "mqttConnections": len(broker.connections),
+            "mqttSessions": broker.session_count,
+            "liveConnections": len(doors.sessions),
+            "queuedRows": writer.queued,
+            "commitMilliseconds": writer.commit_seconds * 1000,
+        }
+
+    def counters() -> dict[str, float]:
+        totals = broker.totals()
+        return {
+            "messagesReceived": totals.messages_received,
+            "messagesSent": totals.messages_sent,
+            "rowsStored": writer.committed,
+            "messagesRefused": ledger.refused.total(),
+        }
+
+    return Series(gauges, counters, services.reactor)
 
 
 def _count(metrics: Metrics, services: Services, doors: Doors) -> None:

@@ -103,7 +103,7 @@ class Server(LoggedService):
             users = Users(database, events, passwords)
             await users.create_admin(settings.auth.admin_email, settings.auth.admin_password)
         self._services = Services(settings, reactor, events, database, passwords)
-        self._doors = Doors(self._services)
+        self._doors = Doors(self._services, self.observer)
         await self._doors.clients.start()
         await self._services.presences.start()
         await self._doors.broker.start()
@@ -112,6 +112,7 @@ class Server(LoggedService):
         await self._listeners.open()
         ports = self._listeners.ports
         self._doors.ports.update(ports)
+        self._doors.series.start()
         self._services.upkeep.start()
         self._services.outbox.start()
         _spare_the_collector()
@@ -172,6 +173,7 @@ class Server(LoggedService):
             closing += self._listeners.close()
         if doors is not None:
             doors.sys_topics.stop()
+            doors.series.stop()
             closing.append(doors.broker.drain())
         await self._within(ends, closing, "acknowledging what was taken")
         if services is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from aemos import json
 from aemos.assembly import Doors, Services
 from aemos.config import schema
+from aemos.observability.logs import Observer, text_line
 from aemos.services.events import Events
 from aemos.services.passwords import Passwords
 from aemos.storage.database import Database
@@ -101,7 +103,7 @@ async def open_whole(database: Database) -> tuple[Whole, Any]:
     passwords = Passwords(settings.auth, reactor)
     passwords.start()
     services = Services(settings, reactor, Events(), database, passwords)
-    doors = Doors(services)
+    doors = Doors(services, Observer(StringIO(), text_line))
     port = reactor.listenTCP(0, doors.site, interface="127.0.0.1")
     pool = HTTPConnectionPool(reactor)
     whole = Whole(

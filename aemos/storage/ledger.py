@@ -63,6 +63,15 @@ def entries(tx: Transaction, uuid: str, limit: int) -> list[Row]:
     )
 
 
+def newest(tx: Transaction, limit: int) -> list[Row]:
+    """@return: the newest entries of all, newest first; `uuid` says whose each is."""
+    return tx.all(
+        "SELECT id, device_uuid AS uuid, at, code, reason, topic, payload FROM ledger"
+        " ORDER BY id DESC LIMIT %s",
+        (limit,),
+    )
+
+
 def prune(tx: Transaction, keep: int) -> int:
     """Delete all but the newest `keep` entries of every device. @return: how many were deleted."""
     deleted = 0
