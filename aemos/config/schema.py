@@ -7,13 +7,9 @@ Sizes are bytes, times are seconds unless the name says otherwise.
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
 from aemos.config.checks import (
-    Check,
-    anything,
     at_least,
     between,
     database_url,
@@ -25,24 +21,10 @@ from aemos.config.checks import (
     organizations,
     signing_secret,
 )
+from aemos.config.declare import setting
+from aemos.config.socketio import SocketIo
 
 PORT = between(0, 65535)
-
-
-def setting(
-    default: Any, doc: str, *, env: str = "", secret: bool = False, valid: Check = anything
-) -> Any:
-    """Declare one key.
-
-    @param env: the environment variable that overrides it; for a secret also `<env>_FILE`.
-    @param secret: never shown or logged.
-    @param valid: says what is wrong with a value ("" = nothing); the default is not asked.
-    """
-    metadata = {"doc": doc, "env": env, "secret": secret, "valid": valid}
-    if isinstance(default, (list, dict)):
-        frozen = tuple(default) if isinstance(default, list) else default
-        return attrs.field(factory=lambda: frozen, metadata=metadata)
-    return attrs.field(default=default, metadata=metadata)
 
 
 @attrs.frozen
@@ -436,6 +418,7 @@ class Realtime:
     ping_interval: float = setting(
         25.0, "a connection silent for this long is asked; silent for twice as long, it is closed"
     )
+    socket_io: SocketIo = attrs.field(factory=SocketIo)
 
 
 @attrs.frozen
