@@ -60,7 +60,14 @@ from aemos.services.commands import PassedOn
 from aemos.services.device_login import DeviceLogin
 from aemos.services.device_states import DeviceStates
 from aemos.services.devices import Devices
-from aemos.services.events import DeviceStateChanged, Events, MessageRefused, ReadingsStored
+from aemos.services.events import (
+    DeviceStateChanged,
+    Events,
+    MessageRefused,
+    ReadingsStored,
+    RuleDataCollected,
+    RuleRan,
+)
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
 from aemos.services.login import Login
@@ -76,12 +83,9 @@ from aemos.services.refusals import Refusals
 from aemos.services.reports import Reports
 from aemos.services.retention import Policies
 from aemos.services.roles import Roles
-from aemos.services.rules.chains import RuleChains
-from aemos.services.rules.queue import CRITICAL, WARNING, RuleQueue
-from aemos.services.rules.runs import RuleRuns
+from aemos.services.rules.machinery import RuleMachinery
 from aemos.services.sensors import Sensors
 from aemos.services.sign_in_limits import SignInLimits
-from aemos.services.state_changes import StateChanges
 from aemos.services.status import StatusIngest
 from aemos.services.telemetry import ReadingIngest
 from aemos.services.token_use import TokenUse
@@ -138,7 +142,15 @@ class Services:
         self.upkeep = Upkeep(database, self.catalogue, settings, reactor)
         passed_on = PassedOn(self.catalogue, self.ledger)
         status = StatusIngest(self.catalogue, writer, events, self.ledger)
-        readings = ReadingIngest(self.catalogue, writer, events, self.ledger, settings.ingest)
+        self.rules = RuleMachinery(database, events, reactor, settings.rules)
+        readings = ReadingIngest(
+            self.catalogue,
+            writer,
+            events,
+            self.ledger,
+            settings.ingest,
+            self.rules.engine.watch,
+        )
         self.router = Router(
             {
                 Kind.DATASTREAM: readings.handle,
@@ -193,7 +205,6 @@ class Doors:
         self.health = Health(reactor)
         self.health.add("database", services.database.ping)
         self.metrics = Metrics()
-        self.rule_queue = RuleQueue(reactor)
         _count(self.metrics, services, self)
         self.series = _charts(services, self)
         self.api = Api(self._routes(services), services.authenticator)
@@ -216,17 +227,21 @@ class Doors:
             services.settings.http.store_timeout,
         )
         tokens = DeviceTokens(database, events, clock)
-        changes = StateChanges(database, events)
+        changes, rules = services.rules.changes, services.rules
         roles, memberships = Roles(database, events), Memberships(database, events)
         groups: list[Group] = [
             HealthRoutes(
                 self.health,
                 clock,
                 congested=lambda: database.writer.full,
-                figures={"mqtt": self._mqtt_figures, "realtime": self._realtime_figures},
+                figures={
+                    "mqtt": self._mqtt_figures,
+                    "realtime": self._realtime_figures,
+                    "ruleEngineQueue": services.rules.queue.overview,
+                },
             ),
             TestRoutes(),
-            MetricsRoutes(self.metrics.render, self.rule_queue),
+            MetricsRoutes(self.metrics.render, services.rules.queue),
             AuthRoutes(services.authentication, services.recovery),
             OrganizationRoutes(Organizations(database)),
             RoleRoutes(roles),
@@ -237,11 +252,9 @@ class Doors:
             TelemetryRoutes(Variables(database, events)),
             DeviceTokenRoutes(tokens, services.authenticator),
             DeviceRoutes(Devices(database, events, show=services.presences.show), changes, tokens),
-            DeviceStateRoutes(DeviceStates(database)),
+            DeviceStateRoutes(DeviceStates(database, events)),
             DeviceStateInstanceRoutes(changes),
-            RuleChainRoutes(
-                RuleChains(database), RuleRuns(database, changes, self.rule_queue, clock)
-            ),
+            RuleChainRoutes(rules.chains, rules.runs, rules.journal),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),
@@ -306,10 +319,28 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     def state_changed(event: DeviceStateChanged) -> None:
         metrics.device_state_changed(event.organization_id)
 
+    def rule_ran(event: RuleRan) -> None:
+        status = "failure" if event.failed and event.status == "success" else event.status
+        reached = [] if event.run is None else event.run.executed
+        actions = [] if event.run is None else event.run.actions
+        metrics.rule_ran(
+            event.chain_id,
+            status,
+            event.seconds,
+            nodes=len(reached),
+            filters=[node["passed"] for node in reached if "passed" in node],
+            actions=[action["SourceType"]["deviceType"] for action in actions],
+        )
+
     services.events.subscribe(ReadingsStored, stored)
     services.events.subscribe(DeviceStateChanged, state_changed)
     services.events.subscribe(MessageRefused, refused)
-    _count_rules(metrics, doors.rule_queue)
+    services.events.subscribe(RuleRan, rule_ran)
+    services.events.subscribe(
+        RuleDataCollected,
+        lambda event: metrics.values_collected(event.kinds, event.seconds, event.timed_out),
+    )
+    _count_rules(metrics, services.rules)
     metrics.gauge("aemos_db_queued_rows", "rows that wait for commit", lambda: writer.queued)
     metrics.gauge("aemos_db_up", "1 while the database answers", lambda: writer.away_since is None)
     metrics.gauge(
@@ -328,22 +359,26 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     metrics.gauge("aemos_realtime_connections", "live sessions", lambda: len(doors.sessions))
 
 
-def _count_rules(metrics: Metrics, queue: RuleQueue) -> None:
+def _count_rules(metrics: Metrics, rules: RuleMachinery) -> None:
     """What existing boards and alerts ask of the rule queue; names are the original's."""
+    queue, circuit = rules.queue, rules.queue.circuit
+    settings = rules.settings
     gauges: dict[str, Callable[[], int]] = {
-        "queue_waiting": lambda: 0,
+        "queue_waiting": lambda: queue.waiting,
         "queue_active": lambda: queue.active,
-        "queue_delayed": lambda: 0,
-        "queue_total_pending": lambda: queue.active,
+        "queue_delayed": lambda: queue.delayed,
+        "queue_total_pending": lambda: queue.pending,
         # Counters in fact; but a counter of this library has a name that ends in _total.
         "queue_completed": lambda: queue.completed,
         "queue_failed": lambda: queue.failed,
         "queue_health": lambda: ("healthy", "degraded", "warning", "critical").index(queue.health),
         "workers": lambda: 1,
-        "backpressure_circuit_state": lambda: 0,
-        "backpressure_threshold_warning": lambda: WARNING,
-        "backpressure_threshold_critical": lambda: CRITICAL,
+        "backpressure_circuit_state": lambda: circuit.circuit.value,
+        "backpressure_threshold_warning": lambda: settings.queue_warning,
+        "backpressure_threshold_critical": lambda: settings.queue_critical,
     }
     for name, read in gauges.items():
         metrics.gauge(f"rule_engine_{name}", "of the rule queue", read)
-    metrics.counter("rule_engine_backpressure_rejected", "events refused", lambda: 0)
+    metrics.counter(
+        "rule_engine_backpressure_rejected", "events refused", lambda: circuit.rejected_in_all
+    )

@@ -108,6 +108,7 @@ class Server(LoggedService):
         await self._services.presences.start()
         await self._doors.broker.start()
         self._doors.sys_topics.start()
+        await self._services.rules.start()
         self._listeners = Listeners(reactor, settings, self._doors)
         await self._listeners.open()
         ports = self._listeners.ports
@@ -177,6 +178,7 @@ class Server(LoggedService):
             closing.append(doors.broker.drain())
         await self._within(ends, closing, "acknowledging what was taken")
         if services is not None:
+            await self._within(ends, [ensureDeferred(services.rules.stop())], "rules")
             services.upkeep.stop()
             last = [
                 ensureDeferred(services.token_use.stop()),

@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from aemos import json
-from aemos.config.schema import Auth, Http, Ingest
+from aemos.config.schema import Auth, Http, Ingest, Rules
 from aemos.http.auth import Authenticator
 from aemos.http.endpoint import Api
 from aemos.http.routes.auth import AuthRoutes
@@ -38,11 +38,8 @@ from aemos.services.passwords import Passwords
 from aemos.services.recovery import Recovery
 from aemos.services.reports import Reports
 from aemos.services.roles import Roles
-from aemos.services.rules.chains import RuleChains
-from aemos.services.rules.queue import RuleQueue
-from aemos.services.rules.runs import RuleRuns
+from aemos.services.rules.machinery import RuleMachinery
 from aemos.services.sign_in_limits import SignInLimits
-from aemos.services.state_changes import StateChanges
 from aemos.services.web_tokens import WebTokens
 from aemos.storage.database import Database
 from aemos.storage.transaction import Transaction
@@ -81,6 +78,9 @@ class Clock:
     def getDelayedCalls(self) -> Any:
         return reactor.getDelayedCalls()
 
+    def callFromThread(self, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+        return reactor.callFromThread(function, *args, **kw)
+
 
 @attrs.define
 class Accounts:
@@ -98,6 +98,7 @@ class Accounts:
     url: str
     client: HTTPClient
     observed: list[tuple[str, str, int, float]]
+    rules: RuleMachinery
     groups: Sequence[Group] = ()
     happened: list[object] = attrs.field(factory=list)
     signed_in: dict[str, str] = attrs.field(factory=dict)
@@ -211,15 +212,16 @@ async def open_accounts(
     accounts: Accounts
     outbox = Outbox(database, mailer, clock)
     recovery = Recovery(database, events, passwords, outbox, "https://farm.example/")
-    changes, queue = StateChanges(database, events), RuleQueue(clock)
+    rules = RuleMachinery(database, events, clock, Rules())
+    await rules.start()
     roles, memberships = Roles(database, events), Memberships(database, events)
     groups: list[Group] = [
         AuthRoutes(authentication, recovery),
         RoleRoutes(roles),
         PermissionRoutes(roles, memberships),
         UserRoleRoutes(memberships),
-        RuleChainRoutes(RuleChains(database), RuleRuns(database, changes, queue, clock)),
-        MetricsRoutes(lambda: b"", queue),
+        RuleChainRoutes(rules.chains, rules.runs, rules.journal),
+        MetricsRoutes(lambda: b"", rules.queue),
         ReportRoutes(Reports(database)),
         OrganizationRoutes(Organizations(database)),
         HealthRoutes(
@@ -252,12 +254,14 @@ async def open_accounts(
         url=f"http://127.0.0.1:{port.getHost().port}",
         client=HTTPClient(Agent(reactor, pool=pool)),
         observed=observed,
+        rules=rules,
         groups=groups,
     )
     for event in (DeviceStateChanged, UserChanged):
         events.subscribe(event, accounts.happened.append)
 
     async def close() -> None:
+        await rules.stop()
         await outbox.stop()
         await port.stopListening()
         await site.drain()

@@ -289,7 +289,7 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         TelemetryRoutes(Variables(database, events)),
         DeviceTokenRoutes(tokens, authenticator),
         DeviceRoutes(Devices(database, events), changes, tokens),
-        DeviceStateRoutes(DeviceStates(database)),
+        DeviceStateRoutes(DeviceStates(database, events)),
         DeviceStateInstanceRoutes(changes),
         DataStreamRoutes(
             Intake(router, ledger, database.writer, reactor, settings.store_timeout),

@@ -116,6 +116,7 @@ async def open_whole(database: Database) -> tuple[Whole, Any]:
     async def close() -> None:
         await services.outbox.stop()
         await services.token_use.stop()
+        await services.rules.stop()
         await port.stopListening()
         await pool.closeCachedConnections()
         await doors.site.drain()

@@ -14,7 +14,7 @@ import attrs
 import yaml
 
 from aemos.config.names import DATABASE_PARTS, OFF, REFUSED
-from aemos.config.schema import AclRule, Settings
+from aemos.config.schema import AclRule, Rules, Settings
 from aemos.errors import ConfigurationError
 
 S = TypeVar("S")
@@ -154,6 +154,15 @@ class _Reader:
             self._need("mqtt.tls.client_certificates: required", "mqtt.tls.", ca=tls.ca)
         if tls.crl:
             self._need("mqtt.tls.crl", "mqtt.tls.", ca=tls.ca)
+        rules = settings.rules
+        self._order("collection_timeout_ms", "chain_timeout_ms", rules)
+        self._order("queue_recovery", "queue_warning", rules)
+        self._order("queue_warning", "queue_critical", rules)
+
+    def _order(self, less: str, more: str, rules: Rules) -> None:
+        if getattr(rules, less) >= getattr(rules, more):
+            where = self.given.get(f"rules.{less}", f"rules.{less}")
+            self.problems.append(f"{where}: rules.{less} must be less than rules.{more}")
 
     def _need(self, what: str, prefix: str, **values: str) -> None:
         for name, value in values.items():

@@ -10,6 +10,7 @@ import attrs
 from aemos.errors import Conflict, DuplicateRow, NotFound
 from aemos.model import Principal
 from aemos.services import access
+from aemos.services.events import Events, IdentityChanged
 from aemos.storage import device_states, devices
 from aemos.storage.database import Database
 from aemos.storage.places import DEVICES
@@ -26,6 +27,7 @@ class DeviceStates:
     """
 
     _database: Database
+    _events: Events
 
     async def of_device(self, by: Principal, device_id: int) -> list[Row]:
         """@return: the states of every status; nothing for a device that does not exist.
@@ -56,21 +58,26 @@ class DeviceStates:
         @raise Conflict: the device has a state of that name, of whatever status.
         """
 
-        def write(tx: Transaction) -> Row:
-            device_for(tx, by, "device.update", device_id)
-            return _existing(tx, device_states.create(tx, {**values, "deviceId": device_id}))
+        def write(tx: Transaction) -> tuple[Row, Row]:
+            device = device_for(tx, by, "device.update", device_id)
+            state_id = device_states.create(tx, {**values, "deviceId": device_id})
+            return device, _existing(tx, state_id)
 
-        return await self._transact(write, values)
+        device, state = await self._transact(write, values)
+        self._announce(device)
+        return state
 
     async def change(self, by: Principal, state_id: int, changes: Mapping[str, Any]) -> Row:
         """@raise NotFound, Forbidden: as `state_for`. @raise Conflict: as `create`."""
 
-        def write(tx: Transaction) -> Row:
+        def write(tx: Transaction) -> tuple[Row, Row]:
             _, device = state_for(tx, by, "device.update", state_id)
             device_states.change(tx, state_id, changes)
-            return _shown(_existing(tx, state_id), device)
+            return device, _shown(_existing(tx, state_id), device)
 
-        return await self._transact(write, changes)
+        device, state = await self._transact(write, changes)
+        self._announce(device)
+        return state
 
     async def retire(self, by: Principal, state_id: int) -> None:
         """Set a state `inactive`; its values stay. @raise NotFound, Forbidden: as `state_for`."""
@@ -80,6 +87,10 @@ class DeviceStates:
             device_states.change(tx, state_id, {"status": "inactive"})
 
         await self._database.transact(write)
+
+    def _announce(self, device: Row) -> None:
+        if device["uuid"]:
+            self._events.publish(IdentityChanged(device["uuid"]))
 
     async def _transact(self, write: Callable[[Transaction], T], values: Mapping[str, Any]) -> T:
         try:

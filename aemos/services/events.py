@@ -7,7 +7,7 @@ reactor thread. Doors subscribe in `aemos.tap`; a service never calls a door.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -16,7 +16,10 @@ from twisted.logger import Logger
 
 from aemos.model import Instant, Message, PrincipalKind, Verdict
 from aemos.services.interfaces import ClientInfo
+from aemos.services.rules.execution import Run
 from aemos.storage.readings import Reading
+from aemos.storage.rule_triggers import Trigger
+from aemos.storage.rules import Counts
 
 E = TypeVar("E")
 
@@ -69,6 +72,7 @@ class DeviceStateChanged:
 
     `old` is None for the first value. `priority` is `high` or `normal`, `initiator_id` the user who
     did it. `rule` names the rule chain behind it: `ruleChainId`, `ruleChainName`, `nodeId`.
+    `trigger` was stored with it for the rule chains that look at this state.
     """
 
     device_id: int
@@ -85,6 +89,7 @@ class DeviceStateChanged:
     priority: str
     at: Instant
     rule: Mapping[str, Any] | None = None
+    trigger: Trigger | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -126,9 +131,57 @@ class MessageRefused:
 
 @attrs.frozen(slots=True, eq=False)
 class IdentityChanged:
-    """A sensor or device, one of its tokens, variables or areas changed (uuid as it was before)."""
+    """A sensor or device, one of its tokens, variables, states or areas changed.
+
+    The uuid is as it was before.
+    """
 
     uuid: str
+
+
+@attrs.frozen(slots=True, eq=False)
+class RulesChanged:
+    """The rulebook tells these chains anew: changed, made, deleted, or what they look at was."""
+
+    chain_ids: Collection[int]
+
+
+@attrs.frozen(slots=True, eq=False)
+class RuleRan:
+    """A rule chain has run (spec/rule-engine.md section 4); nothing in it is kept for ever.
+
+    `cause` is reading, state, schedule or manual, `detail` says which one, as clients see it.
+    `status` is success, aborted, failure or timeout, `run` what happened, None = nothing did.
+    `counts` are those of the chain when it was read.
+    """
+
+    chain_id: int
+    organization_id: int | None
+    shadow: bool
+    cause: str
+    detail: Mapping[str, Any]
+    status: str
+    at: Instant
+    seconds: float
+    run: Run | None
+    counts: Counts
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run, or a condition or action in it, went wrong."""
+        return self.status in ("failure", "timeout") or bool(self.run and self.run.errors)
+
+
+@attrs.frozen(slots=True, eq=False)
+class RuleDataCollected:
+    """What a run looks at was read, or (`timed_out`) could not be in time.
+
+    `kinds` are those of the things concerned: sensor, device.
+    """
+
+    kinds: Collection[str]
+    seconds: float
+    timed_out: bool
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import attrs
 
@@ -79,6 +79,17 @@ class Ban:
     reason: str
     since: Instant
     until: Instant
+
+
+class Follows(Protocol):
+    """What follows from the readings of a message: stored with them, begun after the commit."""
+
+    @property
+    def part(self) -> tuple[Any, Sequence[Any]]:
+        """A part of a `storage.writer.Unit`, to be put behind that of the readings."""
+
+    def after(self, committed: Callable[..., object]) -> Callable[..., object]:
+        """@return: what the unit calls in place of `committed`."""
 
 
 class ClientAdmin(Protocol):

@@ -11,17 +11,27 @@ import attrs
 
 from aemos import json
 from aemos.errors import BadRequest, NotFound
-from aemos.model import Principal
+from aemos.model import Instant, Principal
 from aemos.services import access
 from aemos.services.device_states import state_for
 from aemos.services.events import DeviceStateChanged, Events
 from aemos.storage import device_states, devices
 from aemos.storage.database import Database
 from aemos.storage.places import DEVICES
+from aemos.storage.rule_triggers import TRIGGERS, Trigger
 from aemos.storage.transaction import Row, Transaction
+
+Follow = Callable[[int, str, str, Instant, int], Trigger | None]
+"""Asked with device, state, new value, time and depth, in the thread of the transaction: what rule
+chains make of the change, stored with it; None = nothing."""
 
 _ALARMING = re.compile("error|fault|alarm|emergency|critical", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+
+
+def nobody_follows(*change: object) -> Trigger | None:
+    """The `Follow` of a server without rules."""
+    return None
 
 
 @attrs.define
@@ -33,6 +43,7 @@ class StateChanges:
 
     _database: Database
     _events: Events
+    _follow: Follow = nobody_follows
 
     async def set_by_name(
         self, by: Principal, device_uuid: str, state_name: str, value: str, initiated_by: str
@@ -50,7 +61,7 @@ class StateChanges:
                 raise NotFound("Device not found")
             access.require(by, "device.update", DEVICES.owner(tx, device["id"]))
             state = _named(tx, device, state_name)
-            return _set(tx, device, state, value, initiated_by, by.id)
+            return self._set(tx, device, state, value, initiated_by, by.id)
 
         access.require_somewhere(by, "device.update")
         return await self._publish(write)
@@ -62,33 +73,41 @@ class StateChanges:
             state, device = state_for(tx, by, "device.update", state_id)
             if device["id"] != device_id:
                 raise NotFound("Device state not found")
-            return _set(tx, device, state, value, "user", by.id)
+            return self._set(tx, device, state, value, "user", by.id)
 
         return await self._publish(write)
 
-    async def set_by_rule(
+    def set_by_rule(
         self,
+        tx: Transaction,
         organization_id: int | None,
         device_uuid: str,
         state_name: str,
         value: str,
         rule: Mapping[str, Any],
-    ) -> Row:
+        depth: int,
+        only_new: bool,
+    ) -> DeviceStateChanged | None:
         """As `set_by_name` for a rule chain, which reaches the devices of its organization only.
 
+        Within a transaction of the caller, who publishes the event after its commit.
+
         @param rule: `ruleChainId`, `ruleChainName` and `nodeId`, for `DeviceStateChanged`.
+        @param depth: how many rule actions led here, this one included.
+        @param only_new: leave the state alone if it has this value.
+        @return: None = it was left alone. @raise: as `set_by_name`.
         """
-
-        def write(tx: Transaction) -> tuple[Row, DeviceStateChanged]:
-            device = devices.find_by_uuid(tx, device_uuid)
-            if device is None or organization_id is None:
-                raise NotFound("Device not found")
-            if DEVICES.owner(tx, device["id"]) != organization_id:
-                raise NotFound("Device not found")
-            state = _named(tx, device, state_name)
-            return _set(tx, device, state, value, "rule_chain", None, rule)
-
-        return await self._publish(write)
+        device = devices.find_by_uuid(tx, device_uuid)
+        if device is None or organization_id is None:
+            raise NotFound("Device not found")
+        if DEVICES.owner(tx, device["id"]) != organization_id:
+            raise NotFound("Device not found")
+        state = _named(tx, device, state_name)
+        if only_new:
+            now = device_states.current(tx, [state["id"]]).get(state["id"])
+            if now is not None and now["value"] == value:
+                return None
+        return self._set(tx, device, state, value, "rule_chain", None, rule, depth)[1]
 
     async def current(self, by: Principal, state_id: int) -> Row | None:
         """@return: the open instance with its `state` and that one's `device`.
@@ -115,6 +134,51 @@ class StateChanges:
             return [_shown(row, state, device) for row in rows]
 
         return await self._database.read(read)
+
+    def _set(
+        self,
+        tx: Transaction,
+        device: Row,
+        state: Row,
+        value: str,
+        initiated_by: str,
+        initiator_id: int | None,
+        rule: Mapping[str, Any] | None = None,
+        depth: int = 0,
+    ) -> tuple[Row, DeviceStateChanged]:
+        allowed = _allowed(state)
+        if allowed and value not in allowed:
+            raise BadRequest(
+                f"Value '{value}' is not allowed for this state."
+                f" Allowed values: {', '.join(allowed)}"
+            )
+        before, instance = device_states.replace(tx, state["id"], value, initiated_by, initiator_id)
+        old = None if before is None else before["value"]
+        critical = bool(device["isCritical"])
+        at: Instant = instance["fromTimestamp"]
+        trigger = None
+        if old != value:  # a value that stays as it is sets nothing off: rules could go round in it
+            trigger = self._follow(device["id"], state["stateName"], value, at, depth)
+            if trigger is not None:
+                TRIGGERS.store(tx, [trigger])
+        event = DeviceStateChanged(
+            device_id=device["id"],
+            device_uuid=device["uuid"],
+            device_name=device["name"],
+            device_type=device["deviceType"],
+            critical=critical,
+            organization_id=DEVICES.owner(tx, device["id"]),
+            state=state["stateName"],
+            old=old,
+            new=value,
+            initiated_by=initiated_by,
+            initiator_id=initiator_id,
+            priority=priority_of(state["stateName"], critical, old, value),
+            at=at,
+            rule=rule,
+            trigger=trigger,
+        )
+        return instance, event
 
     async def _publish(self, write: Callable[[Transaction], tuple[Row, DeviceStateChanged]]) -> Row:
         instance, event = await self._database.transact(write)
@@ -148,42 +212,6 @@ def _named(tx: Transaction, device: Row, state_name: str) -> Row:
     if state is None:
         raise NotFound(f"State '{state_name}' not found for this device")
     return state
-
-
-def _set(
-    tx: Transaction,
-    device: Row,
-    state: Row,
-    value: str,
-    initiated_by: str,
-    initiator_id: int | None,
-    rule: Mapping[str, Any] | None = None,
-) -> tuple[Row, DeviceStateChanged]:
-    allowed = _allowed(state)
-    if allowed and value not in allowed:
-        raise BadRequest(
-            f"Value '{value}' is not allowed for this state. Allowed values: {', '.join(allowed)}"
-        )
-    before, instance = device_states.replace(tx, state["id"], value, initiated_by, initiator_id)
-    old = None if before is None else before["value"]
-    critical = bool(device["isCritical"])
-    event = DeviceStateChanged(
-        device_id=device["id"],
-        device_uuid=device["uuid"],
-        device_name=device["name"],
-        device_type=device["deviceType"],
-        critical=critical,
-        organization_id=DEVICES.owner(tx, device["id"]),
-        state=state["stateName"],
-        old=old,
-        new=value,
-        initiated_by=initiated_by,
-        initiator_id=initiator_id,
-        priority=priority_of(state["stateName"], critical, old, value),
-        at=instance["fromTimestamp"],
-        rule=rule,
-    )
-    return instance, event
 
 
 def _allowed(state: Row) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,10 @@ from aemos.model import ACCEPTED, Code, Done, Instant, Message, Verdict
 from aemos.services.catalogue import Catalogue, Identity, Variable
 from aemos.services.claims import refuted
 from aemos.services.events import Events, ReadingsStored
+from aemos.services.interfaces import Follows
 from aemos.services.ledger import Ledger
 from aemos.storage.readings import READINGS, Reading
-from aemos.storage.writer import Unit, Writer
+from aemos.storage.writer import Rows, Unit, Writer
 
 _MAX_VALUE = 50  # characters, DataStream.value
 _DAY = 86_400_000
@@ -60,14 +62,30 @@ class DataStream(Item):
 
 _decode = json.decoder(DataStream)
 
+Part = tuple[Rows, Sequence[Any]]
+Watch = Callable[[Sequence[Reading]], Follows | None]
+"""Asked with the readings of a message before they are stored; None = nobody looks at them."""
+
+
+def nobody_watches(readings: Sequence[Reading]) -> Follows | None:
+    """The `Watch` of a server without rules."""
+    return None
+
 
 class ReadingIngest:
     """The router's handler for data streams, whatever door they come by."""
 
     def __init__(
-        self, catalogue: Catalogue, writer: Writer, events: Events, ledger: Ledger, settings: Ingest
+        self,
+        catalogue: Catalogue,
+        writer: Writer,
+        events: Events,
+        ledger: Ledger,
+        settings: Ingest,
+        watch: Watch = nobody_watches,
     ) -> None:
-        self._catalogue, self._writer = catalogue, writer
+        """@param watch: tells what else is to be stored with readings, and done after that."""
+        self._catalogue, self._writer, self._watch = catalogue, writer, watch
         self._events, self._ledger = events, ledger
         self._max_items = settings.max_items
 
@@ -131,10 +149,14 @@ class ReadingIngest:
             done(ACCEPTED)
             return None
         along = message.along
-        unit = Unit(
-            ((READINGS, readings),) if along is None else ((READINGS, readings), *along.parts),
-            partial(self._committed, message, identity, readings, done),
+        parts: tuple[Part, ...] = ((READINGS, readings),)
+        committed: Callable[..., object] = partial(
+            self._committed, message, identity, readings, done
         )
+        follows = self._watch(readings)
+        if follows is not None:
+            parts, committed = (*parts, follows.part), follows.after(committed)
+        unit = Unit(parts if along is None else (*parts, *along.parts), committed)
         self._writer.submit(unit)
         return unit
 

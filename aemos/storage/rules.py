@@ -8,9 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
+
+from aemos.model import Instant
 from aemos.storage.transaction import Row, Transaction, marks
 
+_AT_ONCE = 1000  # SQLite takes a limited number of parameters
 _BY_TYPE = "CASE type WHEN 'filter' THEN 0 WHEN 'transform' THEN 1 ELSE 2 END, id"
+
+
+@attrs.frozen(slots=True)
+class Counts:
+    """How often a chain has run and failed, and when it last did."""
+
+    runs: int
+    failures: int
+    last_at: Instant | None
+    last_failure_at: Instant | None
 
 
 def chain(tx: Transaction, chain_id: int) -> Row | None:
@@ -22,6 +36,21 @@ def chains_of(tx: Transaction, organization_id: int) -> list[Row]:
     return tx.all(
         "SELECT * FROM RuleChain WHERE organizationId = %s ORDER BY id", (organization_id,)
     )
+
+
+def all_ids(tx: Transaction) -> list[int]:
+    """@return: the ids of the chains of all organizations."""
+    return [row["id"] for row in tx.all("SELECT id FROM RuleChain ORDER BY id")]
+
+
+def chains_by_id(tx: Transaction, chain_ids: Sequence[int]) -> list[Row]:
+    """@return: those of these chains that there are, in order of id."""
+    return [
+        row
+        for start in range(0, len(chain_ids), _AT_ONCE)
+        for part in [tuple(chain_ids[start : start + _AT_ONCE])]
+        for row in tx.all(f"SELECT * FROM RuleChain WHERE id IN ({marks(part)}) ORDER BY id", part)
+    ]
 
 
 def create_chain(tx: Transaction, values: Mapping[str, Any]) -> int:
@@ -41,15 +70,14 @@ def delete_chain(tx: Transaction, chain_id: int) -> None:
     tx.execute("DELETE FROM RuleChain WHERE id = %s", (chain_id,))
 
 
-def count_run(tx: Transaction, chain_id: int, failed: bool) -> None:
-    """Note in the chain that it ran now; `updatedAt` tells of changes and stays."""
-    failure = ", failureCount = failureCount + 1, lastErrorAt = %s" if failed else ""
-    times = (tx.now, tx.now) if failed else (tx.now,)
-    tx.execute(
-        "UPDATE RuleChain SET executionCount = executionCount + 1, lastExecutedAt = %s"
-        f"{failure} WHERE id = %s",
-        (*times, chain_id),
-    )
+def count_runs(tx: Transaction, counts: Mapping[int, Counts]) -> None:
+    """Note in chains how often they have run; `updatedAt` tells of changes and stays."""
+    for chain_id, count in counts.items():
+        tx.execute(
+            "UPDATE RuleChain SET executionCount = %s, lastExecutedAt = %s, failureCount = %s,"
+            " lastErrorAt = %s WHERE id = %s",
+            (count.runs, count.last_at, count.failures, count.last_failure_at, chain_id),
+        )
 
 
 def node(tx: Transaction, node_id: int) -> Row | None:
@@ -59,11 +87,11 @@ def node(tx: Transaction, node_id: int) -> Row | None:
 def nodes_of(tx: Transaction, chain_ids: Sequence[int]) -> dict[int, list[Row]]:
     """@return: chain id -> its nodes, filters first, then transforms, then actions, by id."""
     found: dict[int, list[Row]] = {chain_id: [] for chain_id in chain_ids}
-    if chain_ids:
+    for start in range(0, len(chain_ids), _AT_ONCE):
+        part = tuple(chain_ids[start : start + _AT_ONCE])
         rows = tx.all(
-            f"SELECT * FROM RuleChainNode WHERE ruleChainId IN ({marks(chain_ids)})"
-            f" ORDER BY {_BY_TYPE}",
-            tuple(chain_ids),
+            f"SELECT * FROM RuleChainNode WHERE ruleChainId IN ({marks(part)}) ORDER BY {_BY_TYPE}",
+            part,
         )
         for row in rows:
             found[row["ruleChainId"]].append(row)
@@ -91,36 +119,3 @@ def delete_node(tx: Transaction, node_id: int) -> None:
     """Delete a node; those that pointed to it point nowhere."""
     tx.execute("UPDATE RuleChainNode SET nextNodeId = NULL WHERE nextNodeId = %s", (node_id,))
     tx.execute("DELETE FROM RuleChainNode WHERE id = %s", (node_id,))
-
-
-def latest_reading(tx: Transaction, sensor_id: int, variable: str) -> Row | None:
-    """@return: `value`, `at` and `datatype` of the newest reading of a variable of that name."""
-    row = tx.one(
-        "SELECT id, datatype FROM TelemetryData WHERE sensorId = %s AND variableName = %s"
-        " ORDER BY id LIMIT 1",
-        (sensor_id, variable),
-    )
-    if row is None:
-        return None
-    reading = tx.one(
-        "SELECT value, recievedAt FROM DataStream WHERE telemetryDataId = %s"
-        " ORDER BY recievedAt DESC, id DESC LIMIT 1",
-        (row["id"],),
-    )
-    if reading is None:
-        return None
-    return {"value": reading["value"], "at": reading["recievedAt"], "datatype": row["datatype"]}
-
-
-def latest_state(tx: Transaction, device_id: int, state: str) -> Row | None:
-    """@return: `value`, `at` and `datatype` of the newest instance of a state of that name."""
-    row = tx.one(
-        "SELECT i.value AS value, i.fromTimestamp AS fromTimestamp, s.dataType AS datatype"
-        " FROM DeviceState s JOIN DeviceStateInstance i ON i.deviceStateId = s.id"
-        " WHERE s.deviceId = %s AND s.stateName = %s ORDER BY i.fromTimestamp DESC, i.id DESC"
-        " LIMIT 1",
-        (device_id, state),
-    )
-    if row is None:
-        return None
-    return {"value": row["value"], "at": row["fromTimestamp"], "datatype": row["datatype"]}

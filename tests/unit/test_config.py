@@ -254,6 +254,15 @@ def test_the_first_administrator_needs_both_parts() -> None:
     ]
 
 
+def test_limits_of_rules_that_contradict_each_other_are_named() -> None:
+    environ = {"QUEUE_WARNING_THRESHOLD": "60000", "RULE_CHAIN_TIMEOUT": "10000"}
+    assert problems(None, {**environ, "DATA_COLLECTION_TIMEOUT": "20000"}) == [
+        "DATA_COLLECTION_TIMEOUT: rules.collection_timeout_ms must be less than"
+        " rules.chain_timeout_ms",
+        "QUEUE_WARNING_THRESHOLD: rules.queue_warning must be less than rules.queue_critical",
+    ]
+
+
 def test_a_demo_server_listens_on_the_loopback_address_unless_told_otherwise() -> None:
     settings = load(None, {"MQTT_HOST": "0.0.0.0"}, demo=True)
     assert settings.demo

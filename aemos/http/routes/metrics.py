@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from aemos.errors import Forbidden
 from aemos.http.render import Answer
@@ -16,7 +16,7 @@ class MetricsRoutes:
 
     prefixes: ClassVar[tuple[str, ...]] = (f"{API}/metrics",)
 
-    def __init__(self, render: Callable[[], bytes], queue: RuleQueue) -> None:
+    def __init__(self, render: Callable[[], bytes], queue: RuleQueue[Any]) -> None:
         """@param render: gives the text exposition format, version 0.0.4."""
         self._render, self._queue = render, queue
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Any
 
 import attrs
-from cronsim import CronSim, CronSimError
 
 from aemos.errors import BadRequest, DuplicateRow, NotFound
-from aemos.model import Principal
+from aemos.model import Instant, Principal
 from aemos.services import access
 from aemos.services.rules import configs
+from aemos.services.rules.cron import times
+from aemos.services.rules.rulebook import Rulebook
 from aemos.storage import areas, rules
 from aemos.storage.database import Database
 from aemos.storage.transaction import Row, Transaction
 
-T = TypeVar("T")
-
 _NAME_TAKEN = "A node with this name already exists in this rule chain"
-_ANY_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+_ANY_TIME = Instant.parse("2026-01-01T00:00:00Z")
 
 
 @attrs.define
@@ -29,10 +26,12 @@ class RuleChains:
     """Lists, makes, changes and deletes chains and nodes; every call says for whom.
 
     `stated` is the organization that the caller says owns the chain (rule OWN). A chain on its way
-    out has its `nodes` where that is said, a node its `config` as an object.
+    out has its `nodes` where that is said, a node its `config` as an object. Whoever is answered
+    finds the change in force.
     """
 
     _database: Database
+    _book: Rulebook
 
     async def listed(self, by: Principal, organization_id: int) -> list[Row]:
         """@return: the chains of an organization with their nodes.
@@ -77,7 +76,7 @@ class RuleChains:
                 raise NotFound(f"Organization with ID {organization_id} not found")
             return _chain(tx, rules.create_chain(tx, values))
 
-        return await self._database.transact(write)
+        return await self._in_force(await self._database.transact(write))
 
     async def change(
         self, by: Principal, chain_id: int, stated: int | None, changes: Mapping[str, Any]
@@ -90,7 +89,7 @@ class RuleChains:
             rules.change_chain(tx, chain_id, changes)
             return _chain(tx, chain_id)
 
-        return await self._database.transact(write)
+        return await self._in_force(await self._database.transact(write))
 
     async def delete(self, by: Principal, chain_id: int, stated: int | None) -> None:
         """Delete a chain with its nodes. @raise: as `chain_for`."""
@@ -100,6 +99,7 @@ class RuleChains:
             rules.delete_chain(tx, chain_id)
 
         await self._database.transact(write)
+        await self._book.reload([chain_id])
 
     async def nodes(self, by: Principal, chain_id: int, stated: int | None) -> list[Row]:
         """@return: the nodes by name, each with its `nextNode`. @raise: as `chain_for`."""
@@ -165,17 +165,25 @@ class RuleChains:
     async def delete_node(self, by: Principal, node_id: int, stated: int | None) -> None:
         """Delete a node; those that pointed to it point nowhere. @raise: as `node`."""
 
-        def write(tx: Transaction) -> None:
-            _node_for(tx, by, "rule.delete", node_id, stated)
+        def write(tx: Transaction) -> Row:
+            row = _node_for(tx, by, "rule.delete", node_id, stated)
             rules.delete_node(tx, node_id)
+            return row
 
-        await self._database.transact(write)
+        row = await self._database.transact(write)
+        await self._book.reload([row["ruleChainId"]])
 
-    async def _named(self, write: Callable[[Transaction], T]) -> T:
+    async def _in_force(self, chain: Row) -> Row:
+        await self._book.reload([chain["id"]])
+        return chain
+
+    async def _named(self, write: Callable[[Transaction], Row]) -> Row:
         try:
-            return await self._database.transact(write)
+            row = await self._database.transact(write)
         except DuplicateRow:
             raise BadRequest(_NAME_TAKEN) from None
+        await self._book.reload([row["ruleChainId"]])
+        return row
 
 
 def chain_for(
@@ -225,17 +233,6 @@ def _check_next(tx: Transaction, chain_id: int, next_id: int | None) -> None:
 
 
 def _check_schedule(values: Mapping[str, Any]) -> None:
-    zone = values.get("timezone")
-    if zone is not None:
-        try:
-            ZoneInfo(zone)
-        except (ValueError, OSError, LookupError):
-            raise BadRequest('"timezone" must be an IANA name such as Europe/Berlin') from None
-    expression = values.get("cronExpression")
-    if expression:
-        try:
-            CronSim(expression, _ANY_TIME)
-        except CronSimError:
-            raise BadRequest(
-                '"cronExpression" must have 5 fields, or 6 with the seconds in front'
-            ) from None
+    zone, expression = values.get("timezone"), values.get("cronExpression")
+    if zone is not None or expression:
+        times(expression or "* * * * *", "UTC" if zone is None else zone, _ANY_TIME)

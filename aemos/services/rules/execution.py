@@ -11,11 +11,35 @@ import attrs
 from aemos.errors import BadRequest
 from aemos.model import Instant
 from aemos.services.rules import values
-from aemos.services.rules.conditions import evaluate
+from aemos.services.rules.conditions import evaluate, leaves
 from aemos.services.rules.snapshot import Snapshot
 
 MAX_STEPS = 1000
+_LIGHT = 200  # conditions: what has more is not decided in passing
 _ORDER = {"filter": 0, "transform": 1, "action": 2}
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """The nodes of a chain as a run takes them: where it starts, and each by its id.
+
+    `heavy` is what may take more than a moment: many conditions, or a regular expression.
+    """
+
+    first: Mapping[str, Any] | None
+    by_id: Mapping[int, Mapping[str, Any]]
+    heavy: bool
+
+    @classmethod
+    def of(cls, nodes: Sequence[Mapping[str, Any]]) -> Plan:
+        """@param nodes: `RuleChainNode` rows; a chain may have none."""
+        conditions = [
+            leaf for node in nodes if node["type"] == "filter" for leaf in leaves(node["config"])
+        ]
+        heavy = len(conditions) > _LIGHT or any(
+            condition.get("operator") == "matches" for condition in conditions
+        )
+        return cls(start(nodes) if nodes else None, {node["id"]: node for node in nodes}, heavy)
 
 
 @attrs.frozen
@@ -38,10 +62,18 @@ class Run:
     errors: list[str] = attrs.field(factory=list)
     passed: bool = True
     aborted: str = ""
-    filters: list[dict[str, Any]] = attrs.field(factory=list)
     transformations: list[dict[str, Any]] = attrs.field(factory=list)
     actions: list[dict[str, Any]] = attrs.field(factory=list)
     executed: list[dict[str, Any]] = attrs.field(factory=list)
+
+    @property
+    def filters(self) -> list[dict[str, Any]]:
+        """The filters that were reached, and how they were decided."""
+        return [
+            {"nodeId": node["nodeId"], "passed": node["passed"], "condition": node["config"]}
+            for node in self.executed
+            if node["type"] == "filter"
+        ]
 
     def result(
         self, chain_id: object, name: str, meta: Mapping[str, Any] | None = None
@@ -74,14 +106,13 @@ class Run:
         }
 
 
-def run(nodes: Sequence[Mapping[str, Any]], data: Snapshot, now: Instant) -> Run:
+def run(plan: Plan, data: Snapshot, now: Instant) -> Run:
     """Execute the nodes of a chain from its start along `nextNodeId`.
 
-    @param nodes: `RuleChainNode` rows, at least one. @param data: transforms change it.
+    @param data: transforms change it.
     """
     outcome = Run(now, data)
-    by_id = {node["id"]: node for node in nodes}
-    node: Mapping[str, Any] | None = start(nodes)
+    node = plan.first
     seen: set[int] = set()
     while node is not None:
         if node["id"] in seen:
@@ -93,7 +124,7 @@ def run(nodes: Sequence[Mapping[str, Any]], data: Snapshot, now: Instant) -> Run
         seen.add(node["id"])
         if not _step(outcome, node):
             break
-        node = by_id.get(node["nextNodeId"])
+        node = plan.by_id.get(node["nextNodeId"])
     return outcome
 
 
@@ -112,7 +143,6 @@ def _step(outcome: Run, node: Mapping[str, Any]) -> bool:
     if node["type"] == "filter":
         goes_on = evaluate(config, outcome.data, outcome.now, outcome.errors)
         outcome.passed = outcome.passed and goes_on
-        outcome.filters.append({"nodeId": node["id"], "passed": goes_on, "condition": config})
         executed["passed"] = goes_on
     elif node["type"] == "transform":
         _transform(config, outcome)

@@ -5,31 +5,32 @@ Sources: spec/rule-engine.md sections 4 and 5, spec/http-api.md section 4.11.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
-from aemos import json
-from aemos.errors import AemosError, BadRequest
+from aemos.config.schema import Rules
 from aemos.model import Instant, Principal
-from aemos.services.rules import values
+from aemos.services.events import Events, RuleDataCollected, RuleRan
 from aemos.services.rules.chains import chain_for
-from aemos.services.rules.conditions import leaves
-from aemos.services.rules.execution import Command, Run, run
+from aemos.services.rules.effects import Effects, Firing
+from aemos.services.rules.engine import counts_of
+from aemos.services.rules.evaluation import Evaluation
+from aemos.services.rules.execution import Plan, Run, run
 from aemos.services.rules.queue import RuleQueue
-from aemos.services.rules.snapshot import Snapshot, uuid_in
-from aemos.services.state_changes import StateChanges
-from aemos.storage import devices, rules, sensors
+from aemos.services.rules.rulebook import Chain
+from aemos.services.rules.snapshot import Snapshot
+from aemos.services.rules.sources import Reference, newest, references, resolve, typed
+from aemos.services.rules.statistics import Statistics
+from aemos.storage import rules
 from aemos.storage.database import Database
-from aemos.storage.places import DEVICES, SENSORS, Places
 from aemos.storage.transaction import Row, Transaction
 
-_NUMERIC = frozenset({"number", "float", "int", "integer", "double"})
 _NO_NODES = "No nodes to execute"
+_LEAST = 1.0  # seconds that a run gets, however long the collection took
 
 
 @attrs.define
@@ -39,11 +40,13 @@ class RuleRuns:
     """
 
     _database: Database
-    _changes: StateChanges
-    _queue: RuleQueue
+    _effects: Effects
+    _evaluation: Evaluation
+    _queue: RuleQueue[Any]
+    _statistics: Statistics
+    _events: Events
     _clock: IReactorTime
-
-    _log = Logger()
+    _settings: Rules
 
     async def execute(
         self, by: Principal, chain_id: int, stated: int | None, data: Snapshot
@@ -52,7 +55,7 @@ class RuleRuns:
 
         @return: the result as on the wire. @raise: as `chains.chain_for`.
         """
-        now = Instant.of(self._clock.seconds())
+        now = self._now()
 
         def execute(tx: Transaction) -> dict[str, Any]:
             chain = chain_for(tx, by, "rule.update", chain_id, stated)
@@ -61,7 +64,7 @@ class RuleRuns:
                 return {"result": _NO_NODES}
             # Compat: here the id is shown as the text that it is in the path. The run takes place
             # in this thread, as a filter may take its time.
-            return run(nodes, data, now).result(str(chain_id), chain["name"])
+            return run(Plan.of(nodes), data, now).result(str(chain_id), chain["name"])
 
         return await self._database.read(execute)
 
@@ -69,7 +72,7 @@ class RuleRuns:
         """Run a chain over the data of now, with the effects of the actions that it reaches.
 
         An action without effect (no such device, a value that is not allowed) is told in the
-        result and stops no other.
+        result and stops no other. A chain that only records has no effects here either.
 
         @return: `totalRuleChains` and `results`. @raise: as `chains.chain_for`.
         """
@@ -77,112 +80,99 @@ class RuleRuns:
             return await self._trigger(by, chain_id, stated)
 
     async def _trigger(self, by: Principal, chain_id: int, stated: int | None) -> dict[str, Any]:
-        now = Instant.of(self._clock.seconds())
+        began = self._clock.seconds()
 
-        def execute(tx: Transaction) -> tuple[Row, Run | None]:
+        def read(tx: Transaction) -> tuple[Row, list[Row]]:
             chain = chain_for(tx, by, "rule.update", chain_id, stated)
-            nodes = rules.nodes_of(tx, [chain_id])[chain_id]
-            if not nodes:
-                return chain, None
-            data = _collect(tx, nodes, chain["organizationId"])
-            return chain, run(nodes, data, now)
+            return chain, rules.nodes_of(tx, [chain_id])[chain_id]
 
-        chain, outcome = await self._database.read(execute)
-        head = {"ruleChainId": chain_id, "name": chain["name"]}
-        if outcome is None:
+        row, nodes = await self._database.read(read)
+        chain = Chain(chain_id, row, Plan.of(nodes), (), frozenset())
+        head = {"ruleChainId": chain_id, "name": chain.name}
+        if not nodes:
             return _answer({**head, "status": "skipped", "message": _NO_NODES})
-        for command in outcome.commands:
-            await self._apply(chain, command, outcome)
-        await self._database.transact(rules.count_run, chain_id, bool(outcome.errors))
-        status = "error" if outcome.errors else "success"
-        duration = Instant.of(self._clock.seconds()) - now
-        result = outcome.result(chain_id, chain["name"])
-        failed = {"error": "; ".join(outcome.errors)} if outcome.errors else {}
-        return _answer({**head, "status": status, "result": result, **failed, "duration": duration})
-
-    async def _apply(self, chain: Row, command: Command, outcome: Run) -> None:
-        rule = {
-            "ruleChainId": chain["id"],
-            "ruleChainName": chain["name"],
-            "nodeId": command.node_id,
-        }
-        shown = next(each for each in outcome.actions if each["nodeId"] == command.node_id)
+        data, meta = await self._collected(row, nodes)
+        left = self._evaluation.timeout - (self._clock.seconds() - began)
+        outcome: Run | None = None
+        status = "success"
         try:
-            if not isinstance(command.value, (str, int, float)):
-                raise BadRequest("the value of a command must be text, a number, true or false")
-            await self._changes.set_by_rule(
-                chain["organizationId"],
-                command.device_uuid,
-                command.state_name,
-                json.text(command.value),
-                rule,
+            outcome = await self._evaluation.run(chain.plan, data, self._now(), max(left, _LEAST))
+        except TimeoutError:
+            status = "timeout"
+        if outcome is not None:
+            if outcome.commands and not chain.shadow:
+                status = "failure" if await self._applied(chain, outcome) else status
+            status = "aborted" if outcome.aborted else status
+        seconds = self._clock.seconds() - began
+        self._events.publish(
+            RuleRan(
+                chain_id,
+                chain.organization_id,
+                chain.shadow,
+                "manual",
+                {"userId": by.id},
+                status,
+                self._now(),
+                seconds,
+                outcome,
+                counts_of(row),
             )
-            shown["notificationSent"] = True
-        except AemosError as error:
-            shown |= {"status": "error", "error": str(error)}
-            outcome.errors.append(f"node {command.node_id}: {error}")
-            self._log.warn(
-                "action {node} of rule chain {chain} has no effect: {error}",
-                node=command.node_id,
-                chain=chain["id"],
-                error=error,
-            )
+        )
+        await self._statistics.flush()
+        return _answer({**head, **_result(chain, outcome, meta), "duration": round(seconds * 1000)})
+
+    async def _collected(self, row: Row, nodes: list[Row]) -> tuple[Snapshot, dict[str, Any]]:
+        """@return: the newest values of what the nodes name, nothing if that takes too long."""
+        names = references(nodes, "filter", "transform")
+        kinds = sorted({name.kind for name in names})
+        began = self._clock.seconds()
+        limit = self._settings.collection_timeout_ms / 1000
+        collecting: Deferred[Snapshot] = self._database.read(_collect, row, names)
+        try:
+            data = await collecting.addTimeout(limit, self._clock)
+        except TimeoutError:
+            self._events.publish(RuleDataCollected(kinds, limit, timed_out=True))
+            missing = sorted({f"{name.kind}:{name.uuid}" for name in names})
+            return Snapshot(), {"partialData": True, "missingSources": missing}
+        seconds = self._clock.seconds() - began
+        self._events.publish(RuleDataCollected(kinds, seconds, timed_out=False))
+        return data, {}
+
+    def _applied(self, chain: Chain, outcome: Run) -> Deferred[bool]:
+        """@return: fires with whether the effects failed, once they are there or given up."""
+        applied: Deferred[bool] = Deferred()
+        self._effects.put(Firing(chain, outcome, None, applied.callback))
+        return applied
+
+    def _now(self) -> Instant:
+        return Instant.of(self._clock.seconds())
+
+
+def _result(chain: Chain, outcome: Run | None, meta: Mapping[str, Any]) -> dict[str, Any]:
+    if outcome is None:
+        code = "RULE_CHAIN_TIMEOUT"
+        return {"status": "timeout", "error": "the run takes too long", "errorCode": code}
+    failed = {"error": "; ".join(outcome.errors)} if outcome.errors else {}
+    meta = {**meta, "mode": "shadow"} if chain.shadow else meta
+    return {
+        "status": "error" if outcome.errors else "success",
+        "result": outcome.result(chain.id, chain.name, meta),
+        **failed,
+    }
 
 
 def _answer(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"totalRuleChains": 1, "results": [result]}
 
 
-def _collect(tx: Transaction, nodes: Sequence[Row], organization_id: int | None) -> Snapshot:
-    """Read the newest value of everything that the nodes refer to, within the organization."""
+def _collect(tx: Transaction, chain: Row, names: Collection[Reference]) -> Snapshot:
+    """Read the newest value of everything that is named, within the organization."""
+    sources = resolve(tx, [(chain["organizationId"], name) for name in names])
+    rows = newest(tx, sources.values())
     data = Snapshot()
-    for kind, uuid, key in sorted(_wanted(nodes)):
-        find, places, latest = _READERS[kind]
-        thing = find(tx, uuid)
-        if thing is None or organization_id is None:
-            continue
-        if places.owner(tx, thing["id"]) != organization_id:
-            continue
-        found = latest(tx, thing["id"], key)
-        if found is not None:
-            value = typed(found["value"], found["datatype"])
-            data.put(kind, thing["uuid"], key, value, found["at"])
+    for source in sorted(sources.values(), key=lambda each: (each.kind, each.uuid, each.key)):
+        row = rows.get(source.slot)
+        if row is not None:
+            value = typed(row["value"], source.datatype)
+            data.put(source.kind, source.uuid, source.key, value, row["at"])
     return data
-
-
-_Reader = tuple[Callable[..., Row | None], Places, Callable[..., Row | None]]
-_READERS: Mapping[str, _Reader] = {
-    "sensor": (sensors.find_by_uuid, SENSORS, rules.latest_reading),
-    "device": (devices.find_by_uuid, DEVICES, rules.latest_state),
-}
-"""How to find a thing by uuid, the organization that owns it, and the newest value of a name."""
-
-
-def _wanted(nodes: Sequence[Row]) -> set[tuple[str, str, str]]:
-    wanted = set()
-    for node in nodes:
-        if node["type"] not in ("filter", "transform"):
-            continue
-        for leaf in leaves(node["config"]):
-            uuid, key = uuid_in(leaf), leaf.get("key")
-            if isinstance(uuid, str) and isinstance(key, str):
-                kind = "sensor" if leaf.get("sourceType") == "sensor" else "device"
-                wanted.add((kind, uuid, key))
-    return wanted
-
-
-def typed(value: str | None, datatype: str | None) -> Any:
-    """Turn stored text into what its data type says; text that is no number stays text.
-
-    @return: a number for number, float and int, a boolean for boolean.
-    """
-    kind = (datatype or "").lower()
-    if value is None:
-        return None
-    if kind == "boolean":
-        return value.lower() == "true"
-    if kind in _NUMERIC and value.strip():
-        number = values.number(value)
-        if math.isfinite(number):
-            return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    return value

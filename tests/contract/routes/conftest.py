@@ -21,6 +21,8 @@ _TABLES = (
     "Ticket",
     "Notification",
     "PaymentCard",
+    "rule_applied",
+    "rule_trigger",
     "RuleChainNode",
     "RuleChain",
     "ledger",
@@ -95,6 +97,7 @@ async def whole(shared_database: Database) -> AsyncIterator[Whole]:
     await shared_database.transact(clear)
     await shared_database.transact(sow_whole)
     opened, close = await open_whole(shared_database)
+    await opened.services.rules.start()
     yield opened
     await close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from aemos import json
 from aemos.model import Instant
-from aemos.services.rules.execution import MAX_STEPS, Run, run
+from aemos.services.rules.execution import MAX_STEPS, Plan, Run, run
 from aemos.services.rules.snapshot import Snapshot
 
 NOW = Instant(1_800_000_000_000)
@@ -26,7 +26,7 @@ def node(id: int, type: str, config: Any, next: int | None = None) -> dict[str, 
 
 
 def executed(*nodes: dict[str, Any], t: Any = 32) -> Run:
-    return run(nodes, Snapshot.of([{"UUID": S, "t": t, "timestamp": NOW}], []), NOW)
+    return run(Plan.of(nodes), Snapshot.of([{"UUID": S, "t": t, "timestamp": NOW}], []), NOW)
 
 
 def reached(outcome: Run) -> list[int]:
