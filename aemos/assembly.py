@@ -11,6 +11,7 @@ from aemos.http.auth import Authenticator
 from aemos.http.bulk import BulkIntake
 from aemos.http.endpoint import Api
 from aemos.http.pages import pages
+from aemos.http.routes.api_keys import ApiKeyRoutes
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.auth import AuthRoutes
 from aemos.http.routes.datastreams import DataStreamRoutes
@@ -52,6 +53,7 @@ from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Hub
 from aemos.realtime.session import Sessions
 from aemos.realtime.websocket import ChannelFactory, ChannelResource
+from aemos.services.api_keys import ApiKeys
 from aemos.services.areas import Areas
 from aemos.services.auth import Authentication
 from aemos.services.authorization import Authorization
@@ -69,6 +71,7 @@ from aemos.services.events import (
     RuleRan,
 )
 from aemos.services.history import History
+from aemos.services.key_login import KeyLogin
 from aemos.services.ledger import Ledger
 from aemos.services.login import Login
 from aemos.services.memberships import Memberships
@@ -134,7 +137,13 @@ class Services:
             self.catalogue, database, reactor, settings.mqtt.acl, settings.realtime.anonymous
         )
         self.authenticator = Authenticator(
-            self.authentication, self.catalogue, reactor, self.token_use.used
+            self.authentication,
+            self.catalogue,
+            reactor,
+            self.token_use.used,
+            KeyLogin(
+                database, events, reactor, settings.ingest.catalogue_refresh, self.token_use.note
+            ),
         )
         mailer = SmtpMailer(settings.mail, reactor) if settings.mail.host else None
         self.outbox = Outbox(database, mailer, reactor)
@@ -253,6 +262,7 @@ class Doors:
             DeviceTokenRoutes(tokens, services.authenticator),
             DeviceRoutes(Devices(database, events, show=services.presences.show), changes, tokens),
             DeviceStateRoutes(DeviceStates(database, events)),
+            ApiKeyRoutes(ApiKeys(database, events, clock)),
             DeviceStateInstanceRoutes(changes),
             RuleChainRoutes(rules.chains, rules.runs, rules.journal),
             DataStreamRoutes(intake, history),

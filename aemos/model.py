@@ -55,6 +55,7 @@ class PrincipalKind(enum.Enum):
     SENSOR = "sensor"
     DEVICE = "device"
     USER = "user"
+    API_KEY = "api_key"
     ANONYMOUS = "anonymous"
     SERVER = "server"
 
@@ -63,10 +64,11 @@ class PrincipalKind(enum.Enum):
 class Principal:
     """An authenticated party, as of now: when its rights change, its sessions get a new one.
 
-    `name` is what it signs in with: Sensor.uuid, Device.uuid or the user's e-mail ("" = anonymous).
+    `name` is what it signs in with: Sensor.uuid, Device.uuid or the user's e-mail ("" = anonymous);
+    of an API key the part that is shown, and `id` is that of the user who made it.
     `permissions` maps an organization id to the permission names held there; a sensor or device
     has its one organization with none. `administrator` is true for System Admin and the server.
-    `credential` is the digest of the device token or the token id of the JWT that it came with,
+    `credential` is the digest of the device token or key, or the id of the session, it came with,
     `expires_at` the end of that.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
@@ -71,6 +72,15 @@ class Whole:
         """@return: the access and the refresh token of a user in `MEMBERS`."""
         session = await self.services.authentication.login(email(name), PASSWORD)
         return session.token, session.refresh_token
+
+    async def key(self, name: str, organization: int, permissions: Sequence[str]) -> str:
+        """@return: an API key that a user in `MEMBERS` has made for these permissions."""
+        token, _ = await self.sign_in(name)
+        body = {"organizationId": organization, "label": "k", "permissions": permissions}
+        reply = await self.call("POST", "/api/v1/api-keys", token, body)
+        assert reply.status == 201, reply.body
+        key: str = reply.data["apiKey"]["key"]
+        return key
 
 
 def email(name: str) -> str:

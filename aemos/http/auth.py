@@ -1,4 +1,4 @@
-"""Finds out who is asking: a user by JSON web token or a device by its token."""
+"""Finds out who is asking: a user by JSON web token, a program by its key, a device by token."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aemos.errors import StorageUnavailable, TokenExpired, Unauthenticated, Unav
 from aemos.http.routing import Auth, bearer
 from aemos.model import ANONYMOUS, Instant, Principal
 from aemos.services.catalogue import Catalogue, Credential, Identity
+from aemos.services.key_login import PREFIX
 
 _LOOKUP_TIMEOUT = 2.0  # seconds, spec/http-api.md section 1.5
 _AWAY = "Authentication service unavailable, please try again"
@@ -25,6 +26,13 @@ class UserTokens(Protocol):
         """@raise Unauthenticated: the token is not valid (any more)."""
 
 
+class Keys(Protocol):
+    """What this needs of `aemos.services.key_login.KeyLogin`."""
+
+    async def principal(self, key: str) -> Principal:
+        """@raise Unauthenticated: the key is not valid (any more)."""
+
+
 class Authenticator:
     """Authenticates requests as their route declares it (spec/http-api.md section 1.5)."""
 
@@ -34,9 +42,14 @@ class Authenticator:
         catalogue: Catalogue,
         clock: IReactorTime,
         used: Callable[[Identity, Credential], object] = lambda identity, credential: None,
+        keys: Keys | None = None,
     ) -> None:
-        """@param used: told about each valid device token, to keep `lastUsed`."""
+        """@param used: told about each valid device token, to keep `lastUsed`.
+
+        @param keys: None = API keys are tokens like others: not valid.
+        """
         self._users, self._catalogue, self._clock, self._used = users, catalogue, clock, used
+        self._keys = keys
 
     async def principal(self, request: Request, auth: Auth) -> Principal:
         """@return: who asks; `ANONYMOUS` on an open route.
@@ -47,9 +60,13 @@ class Authenticator:
         if auth is Auth.OPEN:
             return ANONYMOUS
         token = bearer(request)
+        if token is None and auth is Auth.USER:
+            token = request.getHeader("X-API-Key") or None
         if token is None:
             raise Unauthenticated("Authentication required")
         if auth is Auth.USER:
+            if self._keys is not None and token.startswith(PREFIX):
+                return await self._keys.principal(token)
             return await self._users.principal_for_token(token)
         return await self.device(token)
 

@@ -20,7 +20,10 @@ from aemos.http.render import Answer, Shape, failure
 from aemos.http.routing import Auth, Call, Endpoint, Group, Route, table
 from aemos.http.schemas import decode_body, decode_query, row_id
 from aemos.http.streaming import Stream, send
+from aemos.model import PrincipalKind
 from aemos.services.access import require_somewhere
+
+_NO_KEYS = "Forbidden: an API key cannot do this"
 
 
 class Api:
@@ -80,6 +83,8 @@ class Api:
         try:
             principal = await self._authenticator.principal(request, route.auth)
             shape = Shape.E1
+            if principal.kind is PrincipalKind.API_KEY and not route.keys:
+                raise Forbidden(_NO_KEYS)
             if route.permission and route.permission_first:
                 require_somewhere(principal, route.permission)
             arguments = _validated(route, request, content)

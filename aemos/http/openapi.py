@@ -27,12 +27,19 @@ _SECURITY: Mapping[Auth, list[Json]] = {
     Auth.USER: [{"webToken": []}],
     Auth.DEVICE: [{"deviceToken": []}],
 }
+_BY_KEY: Json = {"apiKey": []}
 _SCHEMES: Json = {
     "webToken": {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
         "description": "The `token` of `POST /api/v1/auth/login`.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The `key` of `POST /api/v1/api-keys`; or as a bearer token.",
     },
     "deviceToken": {
         "type": "http",
@@ -110,7 +117,7 @@ _SCALARS: Mapping[object, Json] = {
     list: {"type": "array", "items": {}},
     dict: {"type": "object"},
 }
-_HIDDEN = {("User", "password")}
+_HIDDEN = {("User", "password"), ("api_key", "digest")}
 _PARAMETER = re.compile(r"<(\w+)>")
 
 
@@ -203,7 +210,7 @@ def _operation(endpoint: Endpoint, tag: str, structs: _Structs) -> Json:
         "operationId": route.name.replace("Routes", ""),
         "tags": [tag],
         "summary": route.summary,
-        "security": _SECURITY[route.auth],
+        "security": [*_SECURITY[route.auth], *([_BY_KEY] if _takes_keys(route) else [])],
         "parameters": [_path_parameter(name, kind) for name, kind in route.parameters.items()],
         "responses": {str(route.status): _success(route), **_failures(route)},
     }
@@ -226,6 +233,10 @@ def _operation(endpoint: Endpoint, tag: str, structs: _Structs) -> Json:
     elif route.consumes:
         operation["requestBody"] = {"content": {kind: {} for kind in route.consumes}}
     return operation
+
+
+def _takes_keys(route: Route) -> bool:
+    return route.auth is Auth.USER and route.keys
 
 
 def _tag(route: Route) -> str:

@@ -27,7 +27,7 @@ class Auth(enum.Enum):
     """Who may call a route (spec/http-api.md section 1.5)."""
 
     OPEN = "open"
-    USER = "user"  # Authorization: Bearer <JWT>
+    USER = "user"  # Authorization: Bearer <JWT>, or an API key
     DEVICE = "device"  # Authorization: Bearer <device token>
 
 
@@ -65,6 +65,7 @@ class Route:
     auth: Auth
     permission: str
     permission_first: bool
+    keys: bool
     status: int
     data: object
     errors: Shape
@@ -95,6 +96,7 @@ def route(
     auth: Auth = Auth.USER,
     permission: str = "",
     permission_first: bool = False,
+    keys: bool = True,
     status: int = 200,
     data: object = None,
     errors: Shape = Shape.E1,
@@ -112,6 +114,7 @@ def route(
     @param permission: must be held in some organization before the handler runs; the service then
         asks for it in the organization that owns the resource.
     @param permission_first: ask for it before query and body are looked at (Compat: a few do).
+    @param keys: whether an API key may call it, too, where users may.
     @param status: of a success.
     @param data: what `data` holds in a success, for the description of the API: a table name, a
         list of one, or a mapping of keys to these.
@@ -135,6 +138,7 @@ def route(
             auth=auth,
             permission=permission,
             permission_first=permission_first,
+            keys=keys,
             status=status,
             data=data,
             errors=errors,

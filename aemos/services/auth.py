@@ -278,12 +278,17 @@ def _create(tx: Transaction, values: Mapping[str, Any]) -> int:
 
 def _look_up(tx: Transaction, user_id: int, session: str) -> tuple[Account | None, Row | None]:
     """@return: the account, None when gone or inactive, and the row of the session."""
-    user = users.find(tx, user_id)
     row = login_sessions.find(tx, session)
     if row is not None and row["user_id"] != user_id:
         row = None
+    return account_of(tx, user_id), row
+
+
+def account_of(tx: Transaction, user_id: int) -> Account | None:
+    """@return: the account as it is now, None when gone or inactive."""
+    user = users.find(tx, user_id)
     if user is None or user["status"] is False:
-        return None, row
+        return None
     granted: dict[int, set[str]] = {}
     names: set[str] = set()
     for grant in users.grants(tx, user_id):
@@ -294,13 +299,12 @@ def _look_up(tx: Transaction, user_id: int, session: str) -> tuple[Account | Non
     everywhere = (
         roles.permission_names(tx) if SYSTEM_ADMIN in names else set().union(*granted.values())
     )
-    account = Account(
+    return Account(
         user={column: value for column, value in user.items() if column != "password"},
         granted={organization: frozenset(held) for organization, held in granted.items()},
         roles=sorted(names),
         permissions=sorted(everywhere),
     )
-    return account, row
 
 
-__all__ = ["SYSTEM_ADMIN", "Account", "Authentication", "Claims", "SignIn"]
+__all__ = ["SYSTEM_ADMIN", "Account", "Authentication", "Claims", "SignIn", "account_of"]

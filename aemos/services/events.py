@@ -186,7 +186,8 @@ class RuleDataCollected:
 
 @attrs.frozen(slots=True, eq=False)
 class UserChanged:
-    """A user's status, membership, role, a permission of the role, or a sign-in session changed."""
+    """A user's status, membership, role, a permission of the role, a sign-in session, or an API key
+    that the user made changed."""
 
     user_id: int
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from aemos.errors import NotFound
-from aemos.model import Principal
+from aemos.model import Principal, PrincipalKind
 from aemos.services import access
 from aemos.services.auth import SYSTEM_ADMIN
 from aemos.services.events import Events, UserChanged
@@ -43,7 +43,8 @@ class Memberships:
         """@return: `id`, `name` and `organizationId` (where it is held) of the roles of a user, in
         the organizations where `by` holds role.view; of `by` itself everywhere.
         """
-        scope = None if user_id == by.id else _scope(by, None)
+        of_itself = by.kind is PrincipalKind.USER and user_id == by.id
+        scope = None if of_itself else _scope(by, None)
         rows = await self._database.read(roles.memberships, scope, user_id)
         return [
             {"id": row["role"], "name": row["roleName"], "organizationId": row["organizationId"]}

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from aemos.errors import BadRequest, NotFound
-from aemos.model import Principal
+from aemos.model import Principal, PrincipalKind
 from aemos.services import access
 from aemos.storage import organizations
 from aemos.storage.database import Database
@@ -77,9 +77,12 @@ class Organizations:
 
         @param values: columns as sent; a `parentId` needs organization.create there.
         @raise Forbidden: organization.create is not held in the parent; nowhere if there is none.
+            An API key makes no organization without a parent: it has no business outside its own.
         @raise NotFound: no such parent.
         """
         access.require_somewhere(by, "organization.create")
+        if by.kind is PrincipalKind.API_KEY:
+            access.require(by, "organization.create", values.get("parentId"))
 
         def write(tx: Transaction) -> Row:
             _check_parent(tx, by, "organization.create", values.get("parentId"))

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from aemos.errors import BadRequest, Forbidden
-from aemos.model import Instant, Principal
+from aemos.model import Instant, Principal, PrincipalKind
 from aemos.services import access
 from aemos.storage import reports, users
 from aemos.storage.database import Database
@@ -78,6 +78,8 @@ def _readable(tx: Transaction, by: Principal, organization_id: int | None) -> in
         raise Forbidden("Insufficient role permissions")
     wanted = _named(organization_id)
     access.require_member(by, wanted)
+    if by.kind is PrincipalKind.API_KEY:  # its maker has the role, but it may be made for less
+        access.require(by, "organization.view", wanted)
     if wanted not in held:
         raise Forbidden("Insufficient role permissions")
     return wanted

@@ -1,4 +1,4 @@
-"""Remembers when device tokens were last used, without a write for each use."""
+"""Remembers when tokens and keys were last used, without a write for each use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IReactorTime
 from aemos.model import Instant, PrincipalKind
 from aemos.services.catalogue import Credential, Identity
 from aemos.services.lazy_writes import LazyWrites
-from aemos.storage import device_tokens
+from aemos.storage import token_use
 from aemos.storage.database import Database
 
 _EVERY = 60_000  # milliseconds between two writes for one token
@@ -21,13 +21,17 @@ class TokenUse:
         self._clock, self._limit = clock, limit
         self._noted: dict[tuple[PrincipalKind, int], Instant] = {}
         self._writes: LazyWrites[tuple[PrincipalKind, int], Instant] = LazyWrites(
-            "lastUsed of device tokens", database, clock, device_tokens.touch
+            "the last use of tokens", database, clock, token_use.touch
         )
 
     def used(self, identity: Identity, credential: Credential) -> None:
-        """Note that somebody signed in with this token just now."""
+        """Note that somebody signed in with this token of a sensor or device just now."""
+        self.note(identity.kind, credential.id)
+
+    def note(self, kind: PrincipalKind, row_id: int) -> None:
+        """Note that what is stored in this row of its table was used just now."""
         now = Instant.of(self._clock.seconds())
-        key = (identity.kind, credential.id)
+        key = (kind, row_id)
         noted = self._noted.pop(key, None)
         if noted is not None and now - noted < _EVERY:
             self._noted[key] = noted

@@ -9,7 +9,6 @@ but the column, so that an id of one kind never means a row of the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -33,7 +32,6 @@ class TokenTable:
     holder: str
     proof: str
     expires_at: str
-    last_used: str
     select: str
     first_id: int = 0
 
@@ -99,7 +97,6 @@ _TABLES = {
         holder="sensorId",
         proof="token",
         expires_at="expiresAt",
-        last_used="lastUsed",
         select="SELECT t.id AS id, t.sensorId AS sensorId, l.label AS label,"
         " t.expiresAt AS expiresAt, t.lastUsed AS lastUsed, t.status AS status,"
         " t.createdAt AS createdAt"
@@ -111,7 +108,6 @@ _TABLES = {
         holder="device_id",
         proof="digest",
         expires_at="expires_at",
-        last_used="last_used_at",
         select="SELECT t.id AS id, t.device_id AS deviceId, t.label AS label,"
         " t.expires_at AS expiresAt, t.last_used_at AS lastUsed, t.status AS status,"
         " t.created_at AS createdAt FROM device_credential t",
@@ -129,18 +125,3 @@ def with_id(token_id: int) -> TokenTable:
     """@return: the tokens among which one of this id is."""
     of_devices = token_id > _OF_DEVICES
     return _TABLES[PrincipalKind.DEVICE if of_devices else PrincipalKind.SENSOR]
-
-
-def touch(tx: Transaction, used: Mapping[tuple[PrincipalKind, int], Instant]) -> None:
-    """Write down when tokens were last used; `updatedAt` tells of changes and stays.
-
-    @param used: whose token (a sensor's or a device's) and the id of its row -> time; an older time
-        never replaces a newer one.
-    """
-    for (kind, row_id), at in used.items():
-        table, column = _TABLES[kind].table, _TABLES[kind].last_used
-        tx.execute(
-            f"UPDATE {table} SET {column} = %s"
-            f" WHERE id = %s AND ({column} IS NULL OR {column} < %s)",
-            (at, row_id, at),
-        )

@@ -230,6 +230,11 @@ _ALL = (
         "created_at:instant last_used_at:instant",
     ),
     _table(
+        "api_key",
+        "id:id digest:text prefix:text label:text organization_id:id permissions:json "
+        "created_by:id status:text created_at:instant expires_at:instant last_used_at:instant",
+    ),
+    _table(
         "device_status",
         "uuid:text status:text metadata:json reported_at:instant last_seen_at:instant",
     ),

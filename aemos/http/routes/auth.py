@@ -119,13 +119,13 @@ class AuthRoutes:
             }
         )
 
-    @route("POST", "/logout")
+    @route("POST", "/logout", keys=False)
     async def logout(self, call: Call) -> Answer:
         """Sign out: void the access and refresh tokens of this session."""
         await self._authentication.logout(call.principal)
         return success(message="Logged out successfully")
 
-    @route("GET", "/me", data={"user": "User"})
+    @route("GET", "/me", keys=False, data={"user": "User"})
     async def me(self, call: Call) -> Answer:
         """Show the caller's account: under `user`, and flat as the dashboard reads it."""
         account = await self._authentication.account(call.principal)

@@ -53,7 +53,7 @@ class UserRoleRoutes:
         """Give a user a role in an organization, in place of the one held there."""
         return await self._assign(call, body.userId, body.roleId, body.organizationId)
 
-    @route("GET", "/my/roles", data=[_HELD])
+    @route("GET", "/my/roles", keys=False, data=[_HELD])
     async def list_mine(self, call: Call) -> Answer:
         """List the roles of the caller."""
         rows = await self._memberships.roles_of(call.principal, call.principal.id)

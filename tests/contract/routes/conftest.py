@@ -37,6 +37,7 @@ _TABLES = (
     "retention_policy",
     "TelemetryData",
     "DeviceToken",
+    "device_credential",
     "AreaSensor",
     "AreaDevice",
     "token_label",
@@ -52,6 +53,7 @@ _TABLES = (
     "account_token",
     "verified_email",
     "login_session",
+    "api_key",
     "User",
     "Organization",
 )

@@ -18,7 +18,7 @@ from aemos.http.routing import Auth, Endpoint
 from aemos.services.web_tokens import WebTokens
 from aemos.storage.seed import ROLES
 from aemos.storage.transaction import Transaction
-from tests.farm import NORTH, TOKENS
+from tests.farm import NORTH, SOUTH, TOKENS
 from tests.whole import SECRET, Whole, email
 
 NEW = "99999999-9999-4999-8999-999999999999"
@@ -158,17 +158,26 @@ async def test_an_open_route_does_not_look_at_tokens(whole: Whole) -> None:
             assert await ask(whole, asked, None) == await ask(whole, asked, "x"), asked.name
 
 
-@pytest.mark.parametrize("who", ["stranger", "nobody"])
+@pytest.mark.parametrize("who", ["stranger", "nobody", "key of stranger", "key of nobody"])
 async def test_an_outsider_gets_nothing(whole: Whole, who: str) -> None:
-    """Whatever names a thing of `NORTH` is refused or not found."""
-    token, _ = await whole.sign_in(who)
+    """Whatever names a thing of `NORTH` is refused or not found.
+
+    The key of the stranger permits everything in `SOUTH`, that of nobody nothing in `NORTH`.
+    """
+    if who == "key of stranger":
+        token = await whole.key("stranger", SOUTH, ROLES["Org Admin"])
+    elif who == "key of nobody":
+        token = await whole.key("Org Admin", NORTH, [])
+    else:
+        token, _ = await whole.sign_in(who)
+    by_key, who = who.startswith("key"), who.removeprefix("key of ")
     opened = []
     for asked in await requests(whole):
         route = asked.endpoint.route
         if route.auth is not Auth.USER:
             continue
         status = await ask(whole, asked, token)
-        if who == "nobody" and route.permission:
+        if (who == "nobody" and route.permission) or (by_key and not route.keys):
             expected = {403}
         elif route.name in OWN:
             expected = {200}
@@ -187,6 +196,20 @@ def mentions(asked: Asked) -> bool:
     return "organizationId" in asked.path or any(
         name == "organizationId" or name.endswith("Id") for name in body
     )
+
+
+async def test_a_key_opens_exactly_what_it_permits_of_what_its_maker_may_do(whole: Whole) -> None:
+    held = ROLES["Viewer"]
+    token = await whole.key("Org Admin", NORTH, held)
+    for asked in await requests(whole):
+        route = asked.endpoint.route
+        if route.auth is not Auth.USER or not route.permission:
+            continue
+        status = await ask(whole, asked, token)
+        if route.permission in held and route.keys:
+            assert status not in (401, 403), (asked.name, status)
+        else:
+            assert status == 403, (asked.name, status)
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))
