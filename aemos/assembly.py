@@ -20,6 +20,7 @@ from aemos.http.routes.device_states import DeviceStateRoutes
 from aemos.http.routes.device_tokens import DeviceTokenRoutes
 from aemos.http.routes.devices import DeviceRoutes
 from aemos.http.routes.documentation import DocumentationRoutes
+from aemos.http.routes.events import EventRoutes
 from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.insomnia import InsomniaRoutes
 from aemos.http.routes.metrics import MetricsRoutes
@@ -52,6 +53,7 @@ from aemos.observability.series import Series
 from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Hub
 from aemos.realtime.session import Sessions
+from aemos.realtime.sse import EventStreams
 from aemos.realtime.websocket import ChannelFactory, ChannelResource
 from aemos.services.api_keys import ApiKeys
 from aemos.services.areas import Areas
@@ -210,6 +212,7 @@ class Doors:
             reactor,
         )
         self.channel = ChannelFactory(self.sessions, reactor)
+        self.streams = EventStreams(self.sessions)
         self.ports: dict[str, int] = {}  # of the listeners, when they are open
         self.health = Health(reactor)
         self.health.add("database", services.database.ping)
@@ -270,6 +273,7 @@ class Doors:
             LatestRoutes(queries),
             MqttRoutes(self.clients),
             PresenceRoutes(services.presences),
+            EventRoutes(self.streams),
             RetentionRoutes(Policies(database)),
             ReportRoutes(Reports(database)),
             SystemRoutes(services.settings, self._observer, Refusals(database)),

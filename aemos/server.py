@@ -170,6 +170,8 @@ class Server(LoggedService):
         closing: list[Deferred[Any]] = []
         if services is not None:
             services.presences.freeze()
+        if doors is not None:
+            doors.streams.stop()
         if self._listeners is not None:
             closing += self._listeners.close()
         if doors is not None:

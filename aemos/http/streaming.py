@@ -21,12 +21,14 @@ class Stream:
     """What a handler answers instead of an `Answer` when the body is too long for memory.
 
     The next of `chunks` is asked for when the last one has left; nothing is asked for after the
-    client has gone, and the generator is then closed.
+    client has gone, and the generator is then closed. An `endless` one goes on as long as the
+    client likes: how long says nothing about the server.
     """
 
     chunks: AsyncGenerator[bytes, None]
     content_type: str
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    endless: bool = False
 
 
 async def send(request: ApiRequest, stream: Stream, status: int) -> None:
@@ -38,7 +40,7 @@ async def send(request: ApiRequest, stream: Stream, status: int) -> None:
         request.setHeader(name, value)
     request.setHeader("Content-Type", stream.content_type)
     request.setResponseCode(status)
-    valve = _Valve()
+    valve, head_at = _Valve(), request.site.reactor.seconds()
     gone = request.notifyFinish().addErrback(lambda _: valve.stopProducing())
     try:
         if request.method != b"HEAD":
@@ -52,9 +54,11 @@ async def send(request: ApiRequest, stream: Stream, status: int) -> None:
         await gone
     finally:
         await stream.chunks.aclose()
-    if request.producer is not None:
-        request.unregisterProducer()
+    if stream.endless:
+        request.began += request.site.reactor.seconds() - head_at
     if not valve.closed:
+        if request.producer is not None:
+            request.unregisterProducer()
         request.finish()
 
 

@@ -30,6 +30,7 @@ OWN = {
     "AuthRoutes.logout",
     "AuthRoutes.me",
     "DataStreamRoutes.list_all",
+    "EventRoutes.ticket",
     "PermissionRoutes.check_mine",
     "PresenceRoutes.list_things",
     "PresenceRoutes.summary",
@@ -39,7 +40,7 @@ OWN = {
     "UserRoleRoutes.list_mine",
     "UserRoleRoutes.list_of_user",  # those in the caller's organizations
 }
-TOKEN_IN_AN_OPEN_ROUTE = {"DeviceTokenRoutes.verify"}
+TOKEN_IN_AN_OPEN_ROUTE = {"DeviceTokenRoutes.verify", "EventRoutes.stream"}
 
 
 @attrs.frozen
