@@ -38,7 +38,7 @@ class Instant(int):
 
     def iso(self) -> str:
         """@return: `2026-01-01T00:00:00.000Z`, always three decimals (spec/data-model.md)."""
-        return self.datetime().strftime("%Y-%m-%dT%H:%M:%S.") + f"{self % 1000:03d}Z"
+        return self.datetime().isoformat(timespec="milliseconds")[:-6] + "Z"  # not +00:00
 
     def datetime(self) -> datetime:
         """@return: the same moment as an aware UTC datetime."""

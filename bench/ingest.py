@@ -64,7 +64,7 @@ def main() -> int:
     results = []
     for kind in options.database or ("sqlite", "mysql"):
         for max_batch in (500, 1):
-            with _database(kind) as (url, folder, database_pid):
+            with new_database(kind) as (url, folder, database_pid):
                 result = _measure(kind, url, folder, database_pid, max_batch, options)
             results.append(result)
             if not options.json:
@@ -99,7 +99,7 @@ def _build() -> None:
 
 
 @contextlib.contextmanager
-def _database(kind: str) -> Iterator[tuple[str, Path, int | None]]:
+def new_database(kind: str) -> Iterator[tuple[str, Path, int | None]]:
     with tempfile.TemporaryDirectory(prefix="aemos-bench-") as name:
         folder = Path(name)
         if kind == "sqlite":
@@ -137,13 +137,16 @@ def _measure(
         credentials.write_text("".join(f"{each.uuid} {each.token}\n" for each in sensors))
         common = ["--creds", str(credentials), "--pubs", str(options.devices)]
         light = _load(server, options, "latency", *common, "--rate", str(_RATE))
-        stored_before = _count(server)
-        cpu = _cpu(server.pid), _cpu(database_pid)
+        stored_before = reading_count(server)
+        cpu = cpu_seconds(server.pid), cpu_seconds(database_pid)
         busy, stored_per_s = _watched(server, options, *common, "--window", str(options.window))
-        server_cpu, database_cpu = _cpu(server.pid) - cpu[0], _cpu(database_pid) - cpu[1]
+        server_cpu, database_cpu = (
+            cpu_seconds(server.pid) - cpu[0],
+            cpu_seconds(database_pid) - cpu[1],
+        )
         rss = _rss(server.pid)
         acked = busy["total_sent"] - busy["unacked"]
-        stored = _count(server) - stored_before
+        stored = reading_count(server) - stored_before
         return Result(
             database=kind,
             max_batch=max_batch,
@@ -212,11 +215,11 @@ def _last_id(server: Server) -> int:
     return int(server.sql(lambda tx: tx.value("SELECT MAX(id) FROM DataStream")) or 0)
 
 
-def _count(server: Server) -> int:
+def reading_count(server: Server) -> int:
     return int(server.sql(lambda tx: tx.value("SELECT COUNT(*) FROM DataStream")))
 
 
-def _cpu(pid: int | None) -> float:
+def cpu_seconds(pid: int | None) -> float:
     if pid is None:
         return 0.0
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -75,7 +75,7 @@ class Authenticator:
 
         @raise Unauthenticated: unknown, revoked or expired.
         """
-        identity = await self._identity(token)
+        identity = self._catalogue.held_token(token) or await self._identity(token)
         if identity is not None:
             credential = identity.credential(token, Instant.of(self._clock.seconds()))
             if credential is not None:

@@ -83,7 +83,8 @@ class ApiRequest(server.Request):
     template = ""
     network = ""
     id = ""
-    ready_lines = headers.CORS
+    ready_lines = b""
+    defaultContentType = None
     began = 0.0
     _log = Logger()
     _received = 0
@@ -145,10 +146,11 @@ class ApiRequest(server.Request):
     def head(self) -> bytes:
         """@return: the status line and all headers, as they are sent."""
         lines = self.ready_lines
-        parts = [b"%b %d %b" % (self.clientproto, self.code, self.code_message), lines]
+        if self.responseHeaders.hasHeader(b"Content-Security-Policy"):
+            lines = lines.replace(headers.POLICY, b"")
+        status = b"%b %d %b" % (self.clientproto, self.code, self.code_message)
+        parts = [status, headers.CORS, lines]
         for name, values in self.responseHeaders.getAllRawHeaders():
-            if name == b"Content-Security-Policy":
-                parts[1] = lines.replace(headers.POLICY, b"")
             for value in values:
                 parts += (b"\r\n", name, b": ", value)
         parts.append(b"\r\n\r\n")

@@ -20,6 +20,7 @@ import aemos
 from aemos import __version__
 from aemos.errors import NotFound
 from aemos.http import headers
+from aemos.http.connection import ApiRequest
 from aemos.http.render import Answer, Shape, accepted, failure, known, write
 
 WEB = Path(aemos.__file__).parent / "web"
@@ -152,7 +153,7 @@ class _Folder(_Served):
         super().__init__()
         self._files, self._ports = files, ports
 
-    def render_GET(self, request: Request) -> bytes:
+    def render_GET(self, request: ApiRequest) -> bytes:
         """Part of `IResource`; HEAD comes here, too."""
         self.begin(request)
         segments = [segment.decode("ascii", "replace") for segment in request.postpath or ()]

@@ -11,15 +11,18 @@ import hashlib
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.web.server import Request
+from twisted.web.http import NO_BODY_CODES
 
 from aemos import json
 from aemos.errors import AemosError, DuplicateRow, StorageUnavailable
 from aemos.services.sign_in_limits import TooManySignIns
 from aemos.storage.listing import MAX_ROWS, Listed
+
+if TYPE_CHECKING:
+    from aemos.http.connection import ApiRequest
 
 JSON = "application/json; charset=utf-8"
 _COMPRESS_FROM = 1024  # bytes; below it the headers cost more than is won
@@ -121,7 +124,7 @@ def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:
     return Answer({**body, **error.details}, status, headers=headers)
 
 
-def write(request: Request, answer: Answer, status: int = 200) -> bytes:
+def write(request: ApiRequest, answer: Answer, status: int = 200) -> bytes:
     """Set status and headers for `answer`.
 
     @param status: the one for an answer that names none.
@@ -132,21 +135,27 @@ def write(request: Request, answer: Answer, status: int = 200) -> bytes:
     if answer.body is not None and not isinstance(answer.body, bytes):
         body = json.encode(answer.body)
     for name, value in answer.headers.items():
-        request.setHeader(name, value)
+        request.responseHeaders.setRawHeaders(name, [value])
+    lines = ""
     if code == 200 and request.method in (b"GET", b"HEAD"):
         tag = f'W/"{len(body):x}-{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        request.setHeader("ETag", tag)
+        lines = f"\r\nETag: {tag}"
         if known(request.getHeader("If-None-Match"), tag):
-            request.setResponseCode(304)
-            return b""
+            code = 304
+    if code in NO_BODY_CODES:
+        body = b""
+    else:
+        if answer.body is not None:
+            lines += f"\r\nContent-Type: {answer.content_type}"
+        if len(body) >= _COMPRESS_FROM:
+            lines += "\r\nVary: Accept-Encoding"
+            coding = accepted(request.getHeader("Accept-Encoding") or "")
+            if coding is not None:
+                lines += f"\r\nContent-Encoding: {coding}"
+                body = _compressed(body, coding)
+        request.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
     request.setResponseCode(code)
-    if code == 204:
-        return b""
-    if body or answer.body is not None:
-        request.setHeader("Content-Type", answer.content_type)
-    if len(body) >= _COMPRESS_FROM:
-        body = _compressed(request, body)
-    request.setHeader("Content-Length", str(len(body)))
+    request.ready_lines += lines.encode()
     return b"" if request.method == b"HEAD" else body
 
 
@@ -161,12 +170,7 @@ def known(if_none_match: str | None, tag: str) -> bool:
     )
 
 
-def _compressed(request: Request, body: bytes) -> bytes:
-    request.responseHeaders.addRawHeader("Vary", "Accept-Encoding")
-    coding = accepted(request.getHeader("Accept-Encoding") or "")
-    if coding is None:
-        return body
-    request.setHeader("Content-Encoding", coding)
+def _compressed(body: bytes, coding: str) -> bytes:
     # Level 1: this runs in the reactor thread, and higher levels win little on JSON.
     compressor = zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS[coding])
     return compressor.compress(body) + compressor.flush()

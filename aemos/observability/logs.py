@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from types import FrameType
 from typing import Any, Protocol, cast
 
@@ -58,6 +59,10 @@ _SECRETS = (
     (re.compile(r"\b[0-9a-f]{64}\b"), MASK),  # a device token
     (re.compile(r"(\w://[^\s:/@]{0,200}:)\S{1,200}@"), r"\1" + MASK + "@"),  # a URL with a password
 )
+_SUSPECT = re.compile(
+    r"(?i)token|passw|authorization|secret|cookie|bearer|basic|eyJ|[0-9a-f]{64}|://"
+)
+"""What all of `_SECRETS` have in common: few texts have it, so most are searched once only."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -80,8 +85,9 @@ def redact(text: str) -> str:
     if length > LONGEST:
         text = text[: LONGEST + _MARGIN]
     text = text.encode("utf-8", "backslashreplace").decode()
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+    if _SUSPECT.search(text):
+        for pattern, replacement in _SECRETS:
+            text = pattern.sub(replacement, text)
     return f"{text[:-_MARGIN]}... ({length} characters)" if length > LONGEST else text
 
 
@@ -133,7 +139,7 @@ def json_line(event: LogEvent) -> str:
     if event.get("log_namespace") != "log_legacy":
         for name, value in event.items():
             if not name.startswith("log_"):
-                line[name] = MASK if _SECRET_NAME.search(name) else _plain(value)
+                line[name] = MASK if _is_secret(name) else _plain(value)
     line["time"] = _time(event)
     line["level"] = _level(event).name
     line["logger"] = event.get("log_namespace", "-")
@@ -222,10 +228,16 @@ def _time(event: LogEvent) -> str:
 
 def _message(event: LogEvent) -> str:
     shown = {
-        name: MASK if _SECRET_NAME.search(name) and not name.startswith("log_") else value
+        name: MASK if not name.startswith("log_") and _is_secret(name) else value
         for name, value in event.items()
     }
     return redact(formatEvent(shown))
+
+
+@lru_cache(1000)
+def _is_secret(name: str) -> bool:
+    """@return: whether a field of this name is not for the log; the same few names come again."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def _summary(failure: Failure) -> str:

@@ -125,6 +125,12 @@ class Catalogue:
         """@return: the identity if usable at once; None = ask `find`, where others may wait."""
         return None if uuid in self._waiting else self._known.get(uuid)
 
+    def held_token(self, token: str) -> Identity | None:
+        """As `held`, for the identity that holds this token; None = ask `find_token`."""
+        token_digest = digest(token)
+        identity = self.held(self._by_token.get(token_digest, ""))
+        return identity if identity is not None and token_digest in identity.credentials else None
+
     def find(self, uuid: str, found: Found, *, patient: bool = False) -> None:
         """Call `found` with the identity of that uuid, with None if there is none, or with a
         `StorageUnavailable` if it is not known here and the database cannot tell.
