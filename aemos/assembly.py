@@ -14,6 +14,8 @@ from aemos.http.pages import pages
 from aemos.http.routes.api_keys import ApiKeyRoutes
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.auth import AuthRoutes
+from aemos.http.routes.broadcasts import BroadcastRoutes
+from aemos.http.routes.commands import CommandRoutes
 from aemos.http.routes.datastreams import DataStreamRoutes
 from aemos.http.routes.device_state_instances import DeviceStateInstanceRoutes
 from aemos.http.routes.device_states import DeviceStateRoutes
@@ -59,8 +61,10 @@ from aemos.services.api_keys import ApiKeys
 from aemos.services.areas import Areas
 from aemos.services.auth import Authentication
 from aemos.services.authorization import Authorization
+from aemos.services.broadcasts import Broadcasts
 from aemos.services.catalogue import Catalogue
-from aemos.services.commands import PassedOn
+from aemos.services.command_messages import CommandMessages
+from aemos.services.commands import Commands
 from aemos.services.device_login import DeviceLogin
 from aemos.services.device_states import DeviceStates
 from aemos.services.devices import Devices
@@ -80,6 +84,7 @@ from aemos.services.memberships import Memberships
 from aemos.services.mqtt_clients import MqttClients
 from aemos.services.organizations import Organizations
 from aemos.services.outbox import Outbox
+from aemos.services.passed_on import PassedOn
 from aemos.services.passwords import Passwords
 from aemos.services.presence import Presences
 from aemos.services.queries import Queries
@@ -151,7 +156,9 @@ class Services:
         self.outbox = Outbox(database, mailer, reactor)
         self.recovery = Recovery(database, events, passwords, self.outbox, settings.mail.link)
         self.upkeep = Upkeep(database, self.catalogue, settings, reactor)
-        passed_on = PassedOn(self.catalogue, self.ledger)
+        self.commands = Commands(database, events, settings.commands, reactor)
+        orders = CommandMessages(self.catalogue, writer, self.ledger, self.commands)
+        passed_on = PassedOn(self.ledger)
         status = StatusIngest(self.catalogue, writer, events, self.ledger)
         self.rules = RuleMachinery(database, events, reactor, settings.rules)
         readings = ReadingIngest(
@@ -167,7 +174,8 @@ class Services:
                 Kind.DATASTREAM: readings.handle,
                 Kind.STATUS: status.handle,
                 Kind.STATE: passed_on.state,
-                Kind.COMMAND: passed_on.command,
+                Kind.COMMAND: orders.command,
+                Kind.COMMAND_ACK: orders.acknowledged,
                 Kind.BROADCAST: passed_on.broadcast,
                 Kind.RULE_CHAINS: passed_on.rule_chains,
             },
@@ -192,6 +200,7 @@ class Doors:
             writer=services.database.writer,
             database=services.database,
         )
+        services.commands.publisher = self.broker
         Announcements(self.broker, settings.mqtt).listen(events)
         self.sys_topics = SysTopics(self.broker, events, reactor)
         self.clients = MqttClients(
@@ -267,6 +276,12 @@ class Doors:
             DeviceStateRoutes(DeviceStates(database, events)),
             ApiKeyRoutes(ApiKeys(database, events, clock)),
             DeviceStateInstanceRoutes(changes),
+            CommandRoutes(services.commands),
+            BroadcastRoutes(
+                Broadcasts(
+                    database, events, self.broker, clock, services.settings.http.store_timeout
+                )
+            ),
             RuleChainRoutes(rules.chains, rules.runs, rules.journal),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
@@ -363,6 +378,9 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     metrics.counter("aemos_db_commits", "transactions of the writer", lambda: writer.batches)
     metrics.counter("aemos_db_rows", "rows committed by the writer", lambda: writer.committed)
     metrics.counter("aemos_ledger_skipped", "refusals only counted", lambda: ledger.not_written)
+    orders = services.commands
+    metrics.gauge("aemos_commands_waiting", "not received yet", lambda: len(orders))
+    metrics.counter("aemos_commands", "by what they came to", lambda: orders.reached, "reached")
     metrics.gauge("aemos_mqtt_connections", "open connections", lambda: len(broker.connections))
     metrics.gauge("aemos_mqtt_subscriptions", "subscriptions", lambda: broker.subscription_count)
     counters = broker.counters

@@ -107,6 +107,7 @@ class Server(LoggedService):
         await self._doors.clients.start()
         await self._services.presences.start()
         await self._doors.broker.start()
+        await self._services.commands.start()
         self._doors.sys_topics.start()
         await self._services.rules.start()
         self._listeners = Listeners(reactor, settings, self._doors)
@@ -181,6 +182,7 @@ class Server(LoggedService):
         await self._within(ends, closing, "acknowledging what was taken")
         if services is not None:
             await self._within(ends, [ensureDeferred(services.rules.stop())], "rules")
+            services.commands.stop()
             services.upkeep.stop()
             last = [
                 ensureDeferred(services.token_use.stop()),

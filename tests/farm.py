@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from aemos import json
+from aemos.config import schema
 from aemos.config.schema import Http, Ingest
 from aemos.errors import Unauthenticated
 from aemos.http.adapter import Intake
@@ -18,6 +19,8 @@ from aemos.http.auth import Authenticator
 from aemos.http.bulk import BulkIntake
 from aemos.http.endpoint import Api
 from aemos.http.routes.areas import AreaRoutes
+from aemos.http.routes.broadcasts import BroadcastRoutes
+from aemos.http.routes.commands import CommandRoutes
 from aemos.http.routes.datastreams import DataStreamRoutes
 from aemos.http.routes.device_state_instances import DeviceStateInstanceRoutes
 from aemos.http.routes.device_states import DeviceStateRoutes
@@ -34,7 +37,9 @@ from aemos.messages.router import Router
 from aemos.model import Instant, Kind, Principal, PrincipalKind
 from aemos.mqtt.administration import Administration
 from aemos.services.areas import Areas
+from aemos.services.broadcasts import Broadcasts
 from aemos.services.catalogue import Catalogue
+from aemos.services.commands import Commands
 from aemos.services.device_states import DeviceStates
 from aemos.services.devices import Devices
 from aemos.services.events import (
@@ -283,6 +288,8 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
     history, queries = History(database, events), Queries(database)
     stage = Stage(events=events)
     clients = MqttClients(database, events, reactor, Administration(stage.broker), limit=4)
+    commands = Commands(database, events, schema.Commands(), reactor)
+    commands.publisher = stage.broker
     groups: list[Group] = [
         AreaRoutes(Areas(database, events)),
         SensorRoutes(Sensors(database, events)),
@@ -291,6 +298,8 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         DeviceRoutes(Devices(database, events), changes, tokens),
         DeviceStateRoutes(DeviceStates(database, events)),
         DeviceStateInstanceRoutes(changes),
+        CommandRoutes(commands),
+        BroadcastRoutes(Broadcasts(database, events, stage.broker, stage.clock, 5.0)),
         DataStreamRoutes(
             Intake(router, ledger, database.writer, reactor, settings.store_timeout),
             history,
@@ -324,6 +333,7 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         events.subscribe(event, farm.happened.append)
 
     async def close() -> None:
+        commands.stop()
         await clients.stop()
         await token_use.stop()
         await port.stopListening()

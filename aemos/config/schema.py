@@ -469,7 +469,9 @@ class Commands:
         10_000, "commands that may wait for all devices together", valid=at_least(1)
     )
     max_waiting_per_device: int = setting(
-        100, "commands that may wait for one device; a new one cancels the oldest", valid=at_least(1)
+        100,
+        "commands that may wait for one device; a new one cancels the oldest",
+        valid=at_least(1),
     )
     max_wait: float = setting(
         60.0, "the longest that a request may wait for the device to answer", valid=at_least(0)

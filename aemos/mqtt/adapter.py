@@ -10,6 +10,7 @@ _OF_DEVICES = {
     "status": Kind.STATUS,
     "state": Kind.STATE,
     "commands": Kind.COMMAND,
+    "commands/ack": Kind.COMMAND_ACK,
 }
 _OF_ORGANIZATIONS = {"broadcast": Kind.BROADCAST, "rule-chains": Kind.RULE_CHAINS}
 
@@ -38,7 +39,8 @@ class Route:
     `kind` is None for what is only routed. `forwards` tells whether an accepted message goes on to
     subscribers as it came: a state does not, they get the announcement of the change. `allowed` is
     the answer of the authorization; `discarded` marks topics starting with `$`, which clients
-    cannot publish to. `plain` topics are allowed and only routed.
+    cannot publish to. `plain` topics are allowed and only routed. `spare` is the device that gets
+    the message from the service that judges it, not from the broker.
     """
 
     __slots__ = (
@@ -47,6 +49,7 @@ class Route:
         "forwards",
         "kind",
         "plain",
+        "spare",
         "subject",
         "topic",
         "wire_topic",
@@ -59,6 +62,7 @@ class Route:
         self.kind: Kind | None = found[0] if found else None
         self.subject = found[1] if found else ""
         self.forwards = self.kind is not Kind.STATE
+        self.spare = self.subject if self.kind is Kind.COMMAND else ""
         self.discarded = topic.startswith("$")
         self.allowed = self.plain = False
 

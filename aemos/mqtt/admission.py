@@ -161,6 +161,8 @@ class Admission:
         connection.accept(packet, session, present)
         session.resume(connection.outbox)
         broker.events.publish(ClientConnected(connection.info()))
+        if session.subscriptions:
+            broker.handover.announce(session)
         connection.go_on(CONNECTING)
 
     def _still_here(self, connection: Connection, key: tuple[str, str]) -> bool:

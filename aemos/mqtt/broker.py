@@ -27,6 +27,7 @@ from aemos.mqtt.connection import Connection
 from aemos.mqtt.counters import CloseReason, Counters
 from aemos.mqtt.durable import DurableSession, StoredCopy
 from aemos.mqtt.guard import Guard
+from aemos.mqtt.handover import Handover, others
 from aemos.mqtt.holds import STOPPING
 from aemos.mqtt.limits import Allowances
 from aemos.mqtt.outbox import Turn
@@ -85,7 +86,9 @@ class Broker:
         self.live: dict[tuple[str, str], Connection] = {}
         self.admission = Admission(self, login)
         self._by_identity: defaultdict[str | int, set[Session]] = defaultdict(set)
-        self._filters = Filters(self._may_receive, self.counters)
+        self._filters = Filters(self.may_receive, self.counters)
+        self.handover = Handover(self)
+        self.hand_over = self.handover.hand_over
         self.match = self._filters.match
         # What the server tells about itself: retained, but for this process only.
         self._system = RetainedMessages(_MAX_SYSTEM)
@@ -227,6 +230,10 @@ class Broker:
         """Find the session from now on when the rights of its principal change."""
         self._by_identity[_identity(session.principal)].add(session)
 
+    def sessions_of(self, identity: str | int) -> list[Session]:
+        """@return: those of a sensor, device (by uuid) or user (by id), connected or not."""
+        return list(self._by_identity.get(identity, ()))
+
     def forget(self, session: Session) -> None:
         """Take back `remember`, before the session gets another principal."""
         identity = _identity(session.principal)
@@ -286,7 +293,7 @@ class Broker:
         # Looked up when its turn comes: a message may have been replaced while others were sent.
         for topic in topics:
             message = self.store.retained.get(topic) or self._system.get(topic)
-            if message is not None and self._may_receive(session, topic):
+            if message is not None and self.may_receive(session, topic):
                 yield message, first_byte(min(message.qos, granted), retain=True)
 
     def has_subscribers(self, topic: str) -> bool:
@@ -295,13 +302,25 @@ class Broker:
 
     # ------------------------------------------------------------------ messages
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        spare: str = "",
+        done: Callable[[], object] | None = None,
+    ) -> None:
         """Publish for a service of this server (`services.interfaces.Publisher`)."""
         try:
-            self.forward(topic, payload, qos, retain)
-            self.store.commit_soon()
+            self.forward(topic, payload, qos, retain, spare=spare)
         except Exception:
             self._log.failure("publishing to {topic} failed", topic=topic)
+        if done is None:
+            self.store.commit_soon()
+        else:
+            self.store.commit(done)
 
     def publish_system(self, topic: str, payload: bytes, *, keep: bool = True) -> None:
         """Tell a figure of the server below `$SYS/`, with QoS 0.
@@ -320,6 +339,7 @@ class Broker:
         retain: int = False,
         wire_topic: bytes = b"",
         frame: bytes = b"",
+        spare: str = "",
     ) -> None:
         """Hand a message to everybody subscribed, and keep it if it is to be retained.
 
@@ -327,8 +347,11 @@ class Broker:
 
         @param wire_topic: the topic as a length-prefixed field, if at hand.
         @param frame: the whole message as a PUBLISH of QoS 0, if at hand.
+        @param spare: not to the sensor or device of this uuid.
         """
         receivers = self._filters.match(topic)
+        if spare:
+            receivers = others(receivers, spare)
         if not receivers and not retain:
             return
         clean = without_tokens(payload)
@@ -342,20 +365,30 @@ class Broker:
             receivers = tuple(
                 (receiver, granted)
                 for receiver, granted in receivers
-                if not isinstance(receiver, Session) or self._may_receive(receiver, topic)
+                if not isinstance(receiver, Session) or self.may_receive(receiver, topic)
             )
         for receiver, granted in receivers:
             receiver.deliver(publication, granted)
 
     def keep(
-        self, topic: str, payload: bytes, qos: int, retain: int, wire_topic: bytes
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: int,
+        wire_topic: bytes,
+        spare: str = "",
     ) -> Sequence[Change]:
         """Prepare what a message of QoS 1 or 2 leaves in the database, if it is accepted.
 
         The copies stand in their queues from now on and are sent when they are stored; everybody
         else gets the message by `forward_kept`.
+
+        @param spare: as in `forward`.
         """
         receivers = self._filters.match(topic)
+        if spare:
+            receivers = others(receivers, spare)
         if not receivers and not retain:
             return ()
         changes: list[Change] = []
@@ -367,7 +400,7 @@ class Broker:
             elif (
                 granted
                 and isinstance(receiver, DurableSession)
-                and self._may_receive(receiver, topic)
+                and self.may_receive(receiver, topic)
             ):
                 copy = receiver.keep(publication, min(qos, granted))
             if copy is not None:
@@ -384,12 +417,15 @@ class Broker:
         retain: int,
         wire_topic: bytes,
         served: Collection[SharedSubscription],
+        spare: str = "",
     ) -> None:
         """Forward an accepted message of QoS 1 or 2 to those for whom `keep` did nothing.
 
-        @param served: the groups in which it did something.
+        @param served: the groups in which it did something. @param spare: as in `forward`.
         """
         receivers = self._filters.match(topic)
+        if spare:
+            receivers = others(receivers, spare)
         if not receivers and not retain:
             return
         publication = Publication(topic, without_tokens(payload), qos, wire_topic)
@@ -397,12 +433,13 @@ class Broker:
             self.counters.dropped["retained_limit"] += 1
         for receiver, granted in receivers:
             if isinstance(receiver, Session):
-                if (receiver.clean or not granted) and self._may_receive(receiver, topic):
+                if (receiver.clean or not granted) and self.may_receive(receiver, topic):
                     receiver.deliver(publication, granted)
             elif receiver not in served:
                 receiver.deliver(publication, granted)
 
-    def _may_receive(self, session: Session, topic: str) -> bool:
+    def may_receive(self, session: Session, topic: str) -> bool:
+        """Whether no rule keeps this topic of a granted filter from the session."""
         rights = self.authorization
         return not rights.filters_delivery or rights.may_receive(
             session.principal, session.client_id, topic
@@ -412,7 +449,7 @@ class Broker:
 
     def _identity_changed(self, event: IdentityChanged) -> None:
         self.rights += 1
-        for session in list(self._by_identity.get(event.uuid, ())):
+        for session in self.sessions_of(event.uuid):
             self.refresh(session)
         # Others may have been reading this device because it was of their organization.
         for session in self._filters.below(("devices", event.uuid)):
@@ -421,7 +458,7 @@ class Broker:
 
     def _user_changed(self, event: UserChanged) -> None:
         self.rights += 1
-        for session in list(self._by_identity.get(event.user_id, ())):
+        for session in self.sessions_of(event.user_id):
             self.refresh(session)
 
     def rights_changed(self) -> None:
@@ -488,7 +525,7 @@ class Broker:
 
     def connections_of(self, principal: Principal) -> list[Connection]:
         """@return: all that this principal has, whatever the client id."""
-        sessions = self._by_identity.get(_identity(principal), ())
+        sessions = self.sessions_of(_identity(principal))
         return [self.live[session.key] for session in sessions if session.key in self.live]
 
     def kick(self, principal: Principal, reason: str) -> int:

@@ -476,6 +476,8 @@ class Connection:
                 self._broker.events.publish(ClientSubscribed(self.client_id, taken))
             for topic_filter, qos in taken:
                 self._broker.send_retained(session, topic_filter, qos)
+            if taken:
+                self._broker.handover.announce(session)
 
         self._broker.when_safe(session, safe)
 

@@ -21,7 +21,7 @@ from aemos.errors import StorageUnavailable
 from aemos.model import Instant, Principal
 from aemos.mqtt.counters import Counters
 from aemos.mqtt.packets.fields import MalformedPacket
-from aemos.mqtt.publication import Publication, first_byte
+from aemos.mqtt.publication import Publication, TrackedPublication, first_byte
 from aemos.mqtt.session import STREAM_AHEAD, STREAM_BATCH, Session
 from aemos.storage.mqtt_changes import (
     RELEASED,
@@ -37,6 +37,7 @@ from aemos.storage.mqtt_changes import (
 if TYPE_CHECKING:
     from aemos.mqtt.outbox import Outbox
     from aemos.mqtt.store import SessionStore
+    from aemos.services.interfaces import Progress
 
 
 class StoredCopy(Copy):
@@ -177,6 +178,15 @@ class DurableSession(Session):
         self._append(copy)
         return copy
 
+    def watch(self, topic: str, payload: bytes, progress: Progress) -> bool:
+        # What was read from the database has been forgotten by those who sent it.
+        for copy in (*self._inflight.values(), *self._releasing.values(), *self._queue):
+            publication = copy.publication
+            if publication.topic == topic and publication.payload == payload:
+                copy.publication = TrackedPublication(topic, payload, publication.qos, progress)
+                return True
+        return False
+
     def stored(self, copy: StoredCopy) -> None:
         """The row of a copy is committed: `pump` may send it."""
         copy.stored = True
@@ -217,7 +227,7 @@ class DurableSession(Session):
                 raise MalformedPacket(f"PUBACK for QoS 2 message {packet_id}", "MQTT-4.3.3-1")
             return
         del self._inflight[packet_id]
-        self._done_with(copy)
+        self._acknowledged(copy)
         self.pump()
 
     def received(self, packet_id: int) -> None:
@@ -240,7 +250,7 @@ class DurableSession(Session):
             raise MalformedPacket(f"PUBCOMP before PUBREC of {packet_id}", "MQTT-4.3.3-1")
         copy = self._releasing.pop(packet_id, None)
         if copy is not None:
-            self._done_with(copy)
+            self._acknowledged(copy)
             self.pump()
 
     # ------------------------------------------------------------------ connection comes and goes
@@ -396,6 +406,12 @@ class DurableSession(Session):
 
         self._store.record(*changes)
         self._store.commit(numbered)
+
+    def _acknowledged(self, copy: StoredCopy) -> None:
+        # First: were the copy gone and this not written, the message would be sent once more.
+        if copy.publication.progress is not None:
+            copy.publication.progress.received()
+        self._done_with(copy)
 
     def _done_with(self, copy: StoredCopy) -> None:
         if copy.packet_id is not None:

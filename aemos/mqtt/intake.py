@@ -183,10 +183,23 @@ class Intake:
         broker, qos = self._broker, receipt.qos
         if qos:
             broker.forward_kept(
-                route.topic, receipt.payload, qos, receipt.retain, route.wire_topic, receipt.served
+                route.topic,
+                receipt.payload,
+                qos,
+                receipt.retain,
+                route.wire_topic,
+                receipt.served,
+                route.spare,
             )
         else:
-            broker.forward(route.topic, receipt.payload, 0, receipt.retain, route.wire_topic)
+            broker.forward(
+                route.topic,
+                receipt.payload,
+                0,
+                receipt.retain,
+                route.wire_topic,
+                spare=route.spare,
+            )
             broker.store.commit_soon()
 
     def judged(self, receipt: Receipt, verdict: Verdict, along: Along) -> None:
@@ -270,7 +283,9 @@ class Intake:
         """@return: what must be stored before a message that is to be judged is acknowledged."""
         changes: Sequence[Change] = ()
         if route is not None:
-            changes = self._broker.keep(route.topic, payload, qos, retain, route.wire_topic)
+            changes = self._broker.keep(
+                route.topic, payload, qos, retain, route.wire_topic, route.spare
+            )
         if qos == 2 and isinstance(self._session, DurableSession):
             changes = [*changes, Inbound(self._session.row, packet_id, True)]
         return changes

@@ -9,6 +9,7 @@ from aemos.mqtt.packets.publish import DUP, RETAIN
 
 if TYPE_CHECKING:
     from aemos.mqtt.shared import SharedSubscription
+    from aemos.services.interfaces import Progress
 
 
 class Publication:
@@ -19,6 +20,9 @@ class Publication:
     """
 
     __slots__ = ("_first", "_frame", "_head", "_wire_topic", "payload", "qos", "topic")
+
+    progress: Progress | None = None
+    """Who wants to know that the client has it."""
 
     def __init__(
         self, topic: str, payload: bytes, qos: int, wire_topic: bytes = b"", frame: bytes = b""
@@ -67,6 +71,27 @@ class SharedCopy(Publication):
     def __init__(self, publication: Publication, subscription: SharedSubscription) -> None:
         super().__init__(publication.topic, publication.payload, publication.qos)
         self.subscription = subscription
+
+
+class TrackedPublication(Publication):
+    """The copy of a message for one session, somebody being told how far it has come."""
+
+    __slots__ = ("progress",)
+
+    progress: Progress
+
+    def __init__(self, topic: str, payload: bytes, qos: int, progress: Progress) -> None:
+        super().__init__(topic, payload, qos)
+        self.progress = progress
+
+    def is_message(self, topic: str, payload: bytes) -> bool:
+        """Whether it says this on this topic."""
+        return self.topic == topic and self.payload == payload
+
+    def packet(self, first: int, packet_id: int = 0) -> bytes:
+        """As for every publication: sessions ask for the packet when they send it."""
+        self.progress.sent()
+        return super().packet(first, packet_id)
 
 
 def first_byte(qos: int, *, retain: bool = False, dup: bool = False) -> int:

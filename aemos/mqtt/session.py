@@ -18,11 +18,12 @@ from aemos.config.schema import Mqtt
 from aemos.model import Principal
 from aemos.mqtt.counters import Counters
 from aemos.mqtt.packets.fields import MalformedPacket
-from aemos.mqtt.publication import Publication, SharedCopy, first_byte
+from aemos.mqtt.publication import Publication, SharedCopy, TrackedPublication, first_byte
 
 if TYPE_CHECKING:
     from aemos.mqtt.intake import Receipt
     from aemos.mqtt.outbox import Outbox
+    from aemos.services.interfaces import Progress
 
 # Of the module: there may be a hundred thousand sessions.
 _log = Logger()
@@ -103,6 +104,13 @@ class Session(ABC):
         """Send a message to this subscriber, or keep it until that is possible.
 
         @param granted: the QoS of the subscription; the lower of the two counts [MQTT-3.8.4-6].
+        """
+
+    @abstractmethod
+    def watch(self, topic: str, payload: bytes, progress: Progress) -> bool:
+        """Report from now on about a message that is under way already.
+
+        @return: False = no such message is.
         """
 
     def stream(self, filter: str, deliveries: Iterator[Delivery]) -> None:
@@ -230,9 +238,10 @@ class TransientSession(Session):
         self, principal: Principal, client_id: str, settings: Mqtt, counters: Counters
     ) -> None:
         super().__init__(principal, client_id, settings, counters)
-        # Unacknowledged PUBLISHes, and ids whose PUBREL waits for PUBCOMP.
+        # Unacknowledged PUBLISHes, and ids whose PUBREL waits for PUBCOMP, with the message if
+        # somebody is told of it.
         self._inflight: dict[int, Delivery] = {}
-        self._releasing: dict[int, None] = {}
+        self._releasing: dict[int, TrackedPublication | None] = {}
         self._queue = _NOTHING
         self._queued_bytes = 0
 
@@ -264,6 +273,17 @@ class TransientSession(Session):
             self._send(outbox, publication, first_byte(qos))
         else:
             self._wait(publication, qos)
+
+    def watch(self, topic: str, payload: bytes, progress: Progress) -> bool:
+        sent = [publication for publication, _ in self._inflight.values()]
+        waiting = [publication for publication, _ in self._queue]
+        for publication in (*sent, *self._releasing.values(), *waiting):
+            if isinstance(publication, TrackedPublication) and publication.is_message(
+                topic, payload
+            ):
+                publication.progress = progress
+                return True
+        return False
 
     def pump(self) -> None:
         outbox = self.outbox
@@ -298,6 +318,9 @@ class TransientSession(Session):
                 raise MalformedPacket(f"PUBACK for QoS 2 message {packet_id}", "MQTT-4.3.3-1")
             return
         del self._inflight[packet_id]
+        progress = delivery[0].progress
+        if progress is not None:
+            progress.received()
         if self._queue or self._streams:
             self.pump()
 
@@ -307,7 +330,10 @@ class TransientSession(Session):
             if not delivery[1] & 4:
                 raise MalformedPacket(f"PUBREC for QoS 1 message {packet_id}", "MQTT-4.3.2-1")
             del self._inflight[packet_id]
-            self._releasing[packet_id] = None
+            tracked = delivery[0]
+            self._releasing[packet_id] = (
+                tracked if isinstance(tracked, TrackedPublication) else None
+            )
         if self.outbox is not None:
             self.outbox.write(b"\x62\x02" + packet_id.to_bytes(2, "big"))
 
@@ -315,7 +341,9 @@ class TransientSession(Session):
         if packet_id in self._inflight:
             raise MalformedPacket(f"PUBCOMP before PUBREC of {packet_id}", "MQTT-4.3.3-1")
         if packet_id in self._releasing:
-            del self._releasing[packet_id]
+            tracked = self._releasing.pop(packet_id)
+            if tracked is not None:
+                tracked.progress.received()
             if self._queue or self._streams:
                 self.pump()
 

@@ -30,7 +30,7 @@ _ASK_AGAIN = 1.0  # seconds, while the database is away
 
 Decided = Callable[[bool], object]
 
-_SENSOR_PUBLISHES = frozenset({"datastream", "status", "state", "commands"})
+_SENSOR_PUBLISHES = frozenset({"datastream", "status", "state", "commands", "commands/ack"})
 _DEVICE_PUBLISHES = frozenset({"status", "state", "commands/ack"})
 _ANONYMOUS_PUBLISHES = frozenset({"datastream", "status"})  # the payload's token says who it is
 

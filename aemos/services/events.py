@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from aemos.model import Instant, Message, PrincipalKind, Verdict
 from aemos.services.interfaces import ClientInfo
 from aemos.services.rules.execution import Run
+from aemos.storage.commands import TimerChange
 from aemos.storage.readings import Reading
 from aemos.storage.rule_triggers import Trigger
 from aemos.storage.rules import Counts
@@ -72,6 +73,8 @@ class DeviceStateChanged:
 
     `old` is None for the first value. `priority` is `high` or `normal`, `initiator_id` the user who
     did it. `rule` names the rule chain behind it: `ruleChainId`, `ruleChainName`, `nodeId`.
+    `max_on` (seconds) and `stop_at` tell that the server will set it back, `timer` what became of
+    the timers of its actuator.
     `trigger` was stored with it for the rule chains that look at this state.
     """
 
@@ -89,6 +92,9 @@ class DeviceStateChanged:
     priority: str
     at: Instant
     rule: Mapping[str, Any] | None = None
+    max_on: float | None = None
+    stop_at: Instant | None = None
+    timer: TimerChange | None = None
     trigger: Trigger | None = None
 
 
@@ -116,6 +122,67 @@ class PresenceForgotten:
     """A uuid whose presence was told belongs to no sensor or device any more."""
 
     uuid: str
+
+
+@attrs.frozen(slots=True, eq=False)
+class CommandChanged:
+    """A command has a new status: queued, sent, received, confirmed, failed, expired or cancelled.
+
+    `command` is how it is shown over HTTP, `number` its row.
+    """
+
+    number: int
+    command_id: str
+    device_uuid: str
+    organization_id: int | None
+    status: str
+    at: Instant
+    detail: str
+    command: Mapping[str, Any]
+
+
+@attrs.frozen(slots=True, eq=False)
+class DeadlineChanged:
+    """The timer of an actuator was started, or ended, or both: rows of `actuator_timer`."""
+
+    begun: Mapping[str, Any] | None
+    ended: Mapping[str, Any] | None
+
+
+@attrs.frozen(slots=True, eq=False)
+class ActuatorStuck:
+    """A device does not confirm that it has stopped what had to stop at `stop_at`.
+
+    `actuator` names the part of the device, `state` is its state if it has one. Told once, and
+    again after a restart, until `ActuatorStopped`. The stop is repeated all the time.
+    """
+
+    device_uuid: str
+    organization_id: int | None
+    actuator: str
+    state: str | None
+    command_id: str
+    stop_at: Instant
+    attempts: int
+
+
+@attrs.frozen(slots=True, eq=False)
+class ActuatorStopped:
+    """What `ActuatorStuck` told about has stopped after all, or was given a new order."""
+
+    device_uuid: str
+    organization_id: int | None
+    actuator: str
+    state: str | None
+
+
+@attrs.frozen(slots=True, eq=False)
+class BroadcastSent:
+    """A message for all devices of an organization was published."""
+
+    organization_id: int
+    message: Any
+    at: Instant
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -215,6 +282,13 @@ class ClientSubscribed:
 
     client_id: str
     filters: Sequence[tuple[str, int]]
+
+
+@attrs.frozen(slots=True, eq=False)
+class DeviceListens:
+    """A sensor or device is connected and subscribed to its own `devices/{uuid}/commands`."""
+
+    uuid: str
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -43,11 +43,44 @@ class ClientInfo:
         return self.identity.key
 
 
+class Progress(Protocol):
+    """Is told how far a message has come on its way to a client."""
+
+    def sent(self) -> None:
+        """Its PUBLISH goes out, for the first time or again."""
+
+    def received(self) -> None:
+        """The client has acknowledged it to the end: PUBACK (QoS 1) or PUBCOMP (QoS 2)."""
+
+
 class Publisher(Protocol):
     """Publishes to MQTT subscribers, without the network in between."""
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
-        """Hand to every session with a matching subscription; never blocks, never raises."""
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        spare: str = "",
+        done: Callable[[], object] | None = None,
+    ) -> None:
+        """Hand to every session with a matching subscription; never blocks, never raises.
+
+        @param spare: the sensor or device of this uuid gets it in another way (`hand_over`).
+        @param done: called when the copies for stored sessions are in the database.
+        """
+
+    def hand_over(
+        self, uuid: str, topic: str, payload: bytes, qos: int, progress: Progress
+    ) -> None:
+        """Send to the connected sessions of one sensor or device that are subscribed to the topic.
+
+        A session that holds this very message already gets no second one. Nothing is kept for a
+        client that is away: `DeviceListens` tells when it is there.
+        @param progress: is told what becomes of it, also of what a session holds already.
+        """
 
 
 @attrs.frozen(slots=True)

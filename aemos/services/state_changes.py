@@ -15,6 +15,7 @@ from aemos.model import Instant, Principal
 from aemos.services import access
 from aemos.services.device_states import state_for
 from aemos.services.events import DeviceStateChanged, Events
+from aemos.services.order_intake import Limit, order_state
 from aemos.storage import device_states, devices
 from aemos.storage.database import Database
 from aemos.storage.places import DEVICES
@@ -46,13 +47,20 @@ class StateChanges:
     _follow: Follow = nobody_follows
 
     async def set_by_name(
-        self, by: Principal, device_uuid: str, state_name: str, value: str, initiated_by: str
+        self,
+        by: Principal,
+        device_uuid: str,
+        state_name: str,
+        value: str,
+        initiated_by: str,
+        limit: Limit | None = None,
     ) -> Row:
         """@param value: text, one of the allowed values if the state has any.
 
+        @param limit: for how long the value may stay (`services.fail_safe`).
         @return: the new instance. @raise NotFound: no such device, or no such state of it.
         @raise Forbidden: no device.update in the organization of the device.
-        @raise BadRequest: the value is not allowed.
+        @raise BadRequest: the value is not allowed, or nothing says which one follows it.
         """
 
         def write(tx: Transaction) -> tuple[Row, DeviceStateChanged]:
@@ -61,19 +69,26 @@ class StateChanges:
                 raise NotFound("Device not found")
             access.require(by, "device.update", DEVICES.owner(tx, device["id"]))
             state = _named(tx, device, state_name)
-            return self._set(tx, device, state, value, initiated_by, by.id)
+            return self._set(tx, device, state, value, initiated_by, by.id, limit=limit)
 
         access.require_somewhere(by, "device.update")
         return await self._publish(write)
 
-    async def set_by_id(self, by: Principal, device_id: int, state_id: int, value: str) -> Row:
+    async def set_by_id(
+        self,
+        by: Principal,
+        device_id: int,
+        state_id: int,
+        value: str,
+        limit: Limit | None = None,
+    ) -> Row:
         """As `set_by_name` for a user, with the ids of the device and its state."""
 
         def write(tx: Transaction) -> tuple[Row, DeviceStateChanged]:
             state, device = state_for(tx, by, "device.update", state_id)
             if device["id"] != device_id:
                 raise NotFound("Device state not found")
-            return self._set(tx, device, state, value, "user", by.id)
+            return self._set(tx, device, state, value, "user", by.id, limit=limit)
 
         return await self._publish(write)
 
@@ -87,6 +102,7 @@ class StateChanges:
         rule: Mapping[str, Any],
         depth: int,
         only_new: bool,
+        limit: Limit | None = None,
     ) -> DeviceStateChanged | None:
         """As `set_by_name` for a rule chain, which reaches the devices of its organization only.
 
@@ -107,7 +123,17 @@ class StateChanges:
             now = device_states.current(tx, [state["id"]]).get(state["id"])
             if now is not None and now["value"] == value:
                 return None
-        return self._set(tx, device, state, value, "rule_chain", None, rule, depth)[1]
+        return self._set(tx, device, state, value, "rule_chain", None, rule, depth, limit)[1]
+
+    def set_within(
+        self, tx: Transaction, device: Row, state: Row, value: str, initiated_by: str
+    ) -> DeviceStateChanged:
+        """Set a state within a transaction of the caller, who publishes the event after its commit.
+
+        For what is no new order: a device reports it, or the time of an order is over.
+        @raise BadRequest: the value is not allowed.
+        """
+        return self._set(tx, device, state, value, initiated_by, None, ordered=False)[1]
 
     async def current(self, by: Principal, state_id: int) -> Row | None:
         """@return: the open instance with its `state` and that one's `device`.
@@ -145,6 +171,8 @@ class StateChanges:
         initiator_id: int | None,
         rule: Mapping[str, Any] | None = None,
         depth: int = 0,
+        limit: Limit | None = None,
+        ordered: bool = True,
     ) -> tuple[Row, DeviceStateChanged]:
         allowed = _allowed(state)
         if allowed and value not in allowed:
@@ -161,13 +189,16 @@ class StateChanges:
             trigger = self._follow(device["id"], state["stateName"], value, at, depth)
             if trigger is not None:
                 TRIGGERS.store(tx, [trigger])
+        owner = DEVICES.owner(tx, device["id"])
+        change = order_state(tx, device, state, owner, value, at, limit) if ordered else None
+        begun = None if change is None else change.begun
         event = DeviceStateChanged(
             device_id=device["id"],
             device_uuid=device["uuid"],
             device_name=device["name"],
             device_type=device["deviceType"],
             critical=critical,
-            organization_id=DEVICES.owner(tx, device["id"]),
+            organization_id=owner,
             state=state["stateName"],
             old=old,
             new=value,
@@ -177,6 +208,9 @@ class StateChanges:
             at=at,
             rule=rule,
             trigger=trigger,
+            timer=change,
+            max_on=None if begun is None else begun["max_on"],
+            stop_at=None if begun is None else begun["stop_at"],
         )
         return instance, event
 

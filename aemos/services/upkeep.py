@@ -14,10 +14,11 @@ from aemos.errors import StorageUnavailable
 from aemos.model import Instant
 from aemos.services.catalogue import Catalogue
 from aemos.services.retention import Retention
-from aemos.storage import ledger, readings
+from aemos.storage import commands, ledger, readings
 from aemos.storage.database import Database
 
 _MINUTE = 60.0
+_HOUR = 3600.0
 _DAY = 86_400_000  # milliseconds
 
 
@@ -34,6 +35,7 @@ class Upkeep:
         self._jobs: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
             ("forgetting old keys of readings", _MINUTE, self._forget_keys),
             ("cutting the ledger", _MINUTE, self._cut_ledger),
+            ("forgetting old commands", _HOUR, self._forget_commands),
             ("rolling up old readings", settings.database.retention_interval, retention.apply),
         ]
         if not database.dialect.single_writer:
@@ -73,6 +75,11 @@ class Upkeep:
         age = self._settings.database.repeat_days * _DAY
         before = Instant(Instant.of(self._clock.seconds()) - age)
         await self._database.transact(readings.prune_keys, before)
+
+    async def _forget_commands(self) -> None:
+        age = self._settings.commands.keep_days * _DAY
+        before = Instant(Instant.of(self._clock.seconds()) - age)
+        await self._database.transact(commands.prune, before)
 
     async def _cut_ledger(self) -> None:
         await self._database.transact(ledger.prune, self._settings.ingest.ledger_entries)

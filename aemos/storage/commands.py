@@ -6,7 +6,7 @@ moves only as `_FROM` allows, checked under the lock of its row, whoever moves i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -172,18 +172,10 @@ def by_number(tx: Transaction, number: int) -> Row | None:
     return tx.one("SELECT * FROM command WHERE id = %s", (number,))
 
 
-def listed(
-    tx: Transaction,
-    device_uuid: str,
-    listing: Listing,
-    statuses: Collection[str] = (),
-    command_id: str = "",
-) -> Listed:
-    """@return: the commands of a device. @param statuses: only these; none = all."""
+def listed(tx: Transaction, device_uuid: str, listing: Listing, command_id: str = "") -> Listed:
+    """@return: the commands of a device. @param command_id: only that one, "" = all."""
     condition = Condition()
     condition.add("device_uuid = %s", device_uuid)
-    if statuses:
-        condition.one_of("status", sorted(statuses))
     if command_id:
         condition.add("command_id = %s", command_id)
     return listing_of(tx, "command", condition, listing, ("command_id",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from aemos.config import schema
 from aemos.config.schema import Ingest
 from aemos.messages.router import Router
 from aemos.model import (
@@ -24,7 +26,8 @@ from aemos.model import (
     Verdict,
 )
 from aemos.services.catalogue import Catalogue
-from aemos.services.commands import PassedOn
+from aemos.services.command_messages import CommandMessages
+from aemos.services.commands import Commands
 from aemos.services.events import (
     Events,
     IdentityChanged,
@@ -33,6 +36,7 @@ from aemos.services.events import (
     StatusStored,
 )
 from aemos.services.ledger import Ledger
+from aemos.services.passed_on import PassedOn
 from aemos.services.status import StatusIngest
 from aemos.services.telemetry import ReadingIngest
 from aemos.storage.database import Database
@@ -84,14 +88,17 @@ class Bench:
         writer = self.database.writer
         self.catalogue = Catalogue(self.database, self.events, settings, reactor)
         self.ledger = Ledger(writer, self.events, settings)
-        passed_on = PassedOn(self.catalogue, self.ledger)
+        self.commands = Commands(database, self.events, schema.Commands(), reactor)
+        orders = CommandMessages(self.catalogue, writer, self.ledger, self.commands)
+        passed_on = PassedOn(self.ledger)
         self.router = Router(
             {
                 Kind.DATASTREAM: ReadingIngest(
                     self.catalogue, writer, self.events, self.ledger, settings
                 ).handle,
                 Kind.STATUS: StatusIngest(self.catalogue, writer, self.events, self.ledger).handle,
-                Kind.COMMAND: passed_on.command,
+                Kind.COMMAND: orders.command,
+                Kind.COMMAND_ACK: orders.acknowledged,
                 Kind.BROADCAST: passed_on.broadcast,
             },
             self.ledger,
@@ -145,9 +152,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(database: Database) -> Bench:
+def bench(database: Database) -> Iterator[Bench]:
     ids = pytest_twisted.blockon(database.transact(plant))
-    return Bench(database, ids)
+    bench = Bench(database, ids)
+    yield bench
+    bench.commands.stop()
 
 
 async def test_a_reading_named_by_id_is_stored_before_it_is_accepted(bench: Bench) -> None:
@@ -423,7 +432,7 @@ async def test_a_malformed_status_is_refused(bench: Bench, body: Any) -> None:
         ({"command": "restart", "token": "b" * 64}, Code.AUTHENTICATION_FAILED),
     ],
 )
-async def test_commands_are_validated_and_not_stored(bench: Bench, body: Any, code: Code) -> None:
+async def test_commands_are_validated(bench: Bench, body: Any, code: Code) -> None:
     assert await bench.code(body, kind=Kind.COMMAND) is code
 
 

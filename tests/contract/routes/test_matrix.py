@@ -109,9 +109,10 @@ def made_up(field: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:
     if "enum" in schema:
         return next(choice for choice in schema["enum"] if choice)
     if schema.get("type") == "object":
-        names = set(schema.get("required", ())) | ({"organizationId"} & schema["properties"].keys())
+        properties = schema.get("properties", {})
+        names = set(schema.get("required", ())) | ({"organizationId"} & properties.keys())
         return {
-            name: made_up({"name": name, "schema": schema["properties"][name]}, schemas)
+            name: made_up({"name": name, "schema": properties[name]}, schemas)
             for name in sorted(names)
         }
     if schema.get("type") == "array":

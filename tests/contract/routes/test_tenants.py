@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aemos.http.routing import Auth, table
+from aemos.model import Instant
 from tests.farm import NORTH, PUMPS, TOKENS, Farm
 
 NEW = "99999999-9999-4999-8999-999999999999"
@@ -54,6 +55,11 @@ REQUESTS: list[tuple[str, str, str, object]] = [
     ("DeviceRoutes.retire", "DELETE", "/devices/1?organizationId={org}", None),
     ("DeviceRoutes.set_state", "PATCH", "/devices/1/states/1",
      {"value": "on", "organizationId": "{org}"}),
+    ("CommandRoutes.give", "POST", "/devices/1/commands", {"command": "on"}),
+    ("CommandRoutes.list_all", "GET", f"/devices/{PUMPS[NORTH]}/commands", None),
+    ("CommandRoutes.get", "GET", "/devices/1/commands/x", None),
+    ("CommandRoutes.cancel", "DELETE", "/devices/1/commands/x", None),
+    ("BroadcastRoutes.send", "POST", "/organizations/1/broadcast", {"message": "x"}),
     ("DeviceStateRoutes.list_of_device", "GET", "/device-states/device/1", None),
     ("DeviceStateRoutes.create", "POST", "/device-states/device/1",
      {"stateName": "x", "dataType": "string"}),
@@ -107,6 +113,20 @@ def stating(organization: int, path: str, body: object) -> tuple[str, object]:
     return path.replace("{org}", str(organization)), body
 
 
+async def plant(farm: Farm) -> None:
+    """Add a reading and a command of NORTH."""
+    await farm.run("INSERT INTO DataStream (id, value, telemetryDataId) VALUES (1, '1', 1)")
+    await farm.run(
+        "INSERT INTO command (command_id, device_uuid, organization_id, payload, qos, status,"
+        " initiated_by, created_at, changed_at) VALUES ('x', %s, 1, %s, 2, 'queued', 'user', %s,"
+        " %s)",
+        PUMPS[NORTH],
+        b"{}",
+        Instant(0),
+        Instant(0),
+    )
+
+
 async def test_every_route_of_users_is_in_the_list(farm: Farm) -> None:
     names = {
         endpoint.route.name for endpoint in table(farm.groups) if endpoint.route.auth is Auth.USER
@@ -116,7 +136,7 @@ async def test_every_route_of_users_is_in_the_list(farm: Farm) -> None:
 
 @pytest.mark.parametrize("who", ["south-admin", "member", "nobody"])
 async def test_an_outsider_sees_and_changes_nothing(farm: Farm, who: str) -> None:
-    await farm.run("INSERT INTO DataStream (id, value, telemetryDataId) VALUES (1, '1', 1)")
+    await plant(farm)
     before = await snapshot(farm)
     for _, method, template, sent in REQUESTS:
         for stated in (1, 2):
@@ -130,7 +150,7 @@ async def test_an_outsider_sees_and_changes_nothing(farm: Farm, who: str) -> Non
 
 async def test_rights_elsewhere_open_nothing_beyond_the_view_held_here(farm: Farm) -> None:
     """A viewer in NORTH who administers SOUTH reads NORTH and changes nothing in it."""
-    await farm.run("INSERT INTO DataStream (id, value, telemetryDataId) VALUES (1, '1', 1)")
+    await plant(farm)
     before = await snapshot(farm)
     for _, method, template, sent in REQUESTS:
         path, body = stating(NORTH, template, sent)

@@ -52,7 +52,7 @@ def test_topic_says_what_a_message_is_about(topic: str, kind: Kind, subject: str
     "topic",
     [
         "devices/u/datastreams",
-        "devices/u/commands/ack",
+        "devices/u/commands/acks",
         "devices//datastream",
         "devices/u",
         "devices/u/x/datastream",
