@@ -222,6 +222,7 @@ async def test_rooms_are_joined_within_ones_organization(asked: Asked) -> None:
         "device-uuid-pump-a",
         f"device-{ids['pump-a']}",
         "device-uuid-sensor-a",
+        f"organization-{ids['a']}",
         "7",
     ):
         assert await asked.join(asked.user, room), room
@@ -231,6 +232,8 @@ async def test_rooms_are_joined_within_ones_organization(asked: Asked) -> None:
         "telemetry-x",
         "device-uuid-pump-b",
         f"device-{ids['pump-b']}",
+        f"organization-{ids['b']}",
+        "organization-",
         "8",
         "",
         "everything",

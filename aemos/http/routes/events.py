@@ -98,7 +98,7 @@ class EventRoutes:
             return Answer()
         return Stream(live.chunks(), "text/event-stream; charset=utf-8", _HEADERS, endless=True)
 
-    @route("POST", "/ticket", data={"ticket": str, "expires": str})
+    @route("POST", "/ticket", keys=False, data={"ticket": str, "expires": str})
     async def ticket(self, call: Call) -> Answer:
         """Get a ticket that opens one stream within 30 seconds: `GET /events?ticket=`."""
         if call.bearer is None:
