@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from aemos.model import Instant, PrincipalKind
 from aemos.realtime.hub import Hub
 from aemos.services.events import (
+    CommandChanged,
     DeviceStateChanged,
     Events,
     PresenceChanged,
@@ -36,6 +37,7 @@ class Feed:
         events.subscribe(StatusStored, self._status_stored)
         events.subscribe(DeviceStateChanged, self._device_state_changed)
         events.subscribe(PresenceChanged, self._presence_changed)
+        events.subscribe(CommandChanged, self._command_changed)
 
     def _readings_stored(self, event: ReadingsStored) -> None:
         heard = self._heard
@@ -111,11 +113,7 @@ class Feed:
             )
 
     def _device_state_changed(self, event: DeviceStateChanged) -> None:
-        rooms = (
-            f"device-uuid-{event.device_uuid}",
-            f"device-{event.device_id}",
-            f"organization-{event.organization_id}",
-        )
+        rooms = self._rooms_of_state(event)
         if not self._anybody_in(*rooms):
             return
         metadata: dict[str, Any] = {
@@ -154,6 +152,13 @@ class Feed:
             uuid=event.device_uuid,
         )
 
+    def _rooms_of_state(self, event: DeviceStateChanged) -> tuple[str, ...]:
+        return (
+            f"device-uuid-{event.device_uuid}",
+            f"device-{event.device_id}",
+            f"organization-{event.organization_id}",
+        )
+
     def _presence_changed(self, event: PresenceChanged) -> None:
         rooms = [f"device-uuid-{event.uuid}", f"organization-{event.organization_id}"]
         if event.kind is PrincipalKind.DEVICE:
@@ -178,6 +183,26 @@ class Feed:
                 subject=f"{rooms[0]}#presence",
                 permission=_viewing(event.kind),
                 uuid=event.uuid,
+            )
+
+    def _command_changed(self, event: CommandChanged) -> None:
+        rooms = (f"device-uuid-{event.device_uuid}", f"organization-{event.organization_id}")
+        if self._anybody_in(*rooms):
+            data = {
+                "deviceUuid": event.device_uuid,
+                "status": event.status,
+                "detail": event.detail,
+                "command": event.command,
+                "timestamp": event.at,
+            }
+            self._hub.tell(
+                "command",
+                rooms,
+                data,
+                organization_id=event.organization_id,
+                subject=f"{rooms[0]}#command-{event.number}",
+                permission="device.view",
+                uuid=event.device_uuid,
             )
 
     def _anybody_in(self, *rooms: str) -> bool:

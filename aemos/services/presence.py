@@ -25,6 +25,7 @@ from aemos.services.catalogue import Catalogue, Identity
 from aemos.services.events import (
     ClientConnected,
     ClientGone,
+    CommandChanged,
     DeviceStateChanged,
     Events,
     IdentityChanged,
@@ -37,6 +38,7 @@ from aemos.services.events import (
 from aemos.services.intervals import Interval
 from aemos.services.lazy_writes import LazyWrites
 from aemos.storage import presence
+from aemos.storage.commands import CONFIRMED, FAILED, RECEIVED
 from aemos.storage.database import Database
 from aemos.storage.listing import Listed
 from aemos.storage.presence import LATE, OFFLINE, ONLINE, SILENT
@@ -48,6 +50,7 @@ _LATE_AFTER, _SILENT_AFTER = 2, 5  # intervals
 _SHORT = 30.0  # seconds: a session that says nothing about whether its client stays connected
 _WRITE_EVERY = 60.0  # seconds between two writes of one lastSeen
 _NEVER = float("inf")
+_ANSWERS = (RECEIVED, CONFIRMED, FAILED)  # statuses of a command that its device brought about
 _LONG_AGO = Instant(0)
 _WORSE = (ONLINE, LATE, SILENT, OFFLINE).index
 
@@ -104,6 +107,7 @@ class Presences:
         events.subscribe(ReadingsStored, self._readings_stored)
         events.subscribe(StatusStored, lambda event: self._heard.add(event.uuid))
         events.subscribe(DeviceStateChanged, self._state_changed)
+        events.subscribe(CommandChanged, self._command_changed)
         events.subscribe(MessageRefused, self._message_refused)
         events.subscribe(ClientConnected, self._connected)
         events.subscribe(ClientGone, self._gone)
@@ -197,6 +201,10 @@ class Presences:
 
     def _state_changed(self, event: DeviceStateChanged) -> None:
         if event.initiated_by == "device":
+            self._heard.add(event.device_uuid)
+
+    def _command_changed(self, event: CommandChanged) -> None:
+        if event.status in _ANSWERS:
             self._heard.add(event.device_uuid)
 
     def _message_refused(self, event: MessageRefused) -> None:

@@ -26,6 +26,7 @@ from aemos.services.catalogue import Catalogue
 from aemos.services.events import (
     ClientConnected,
     ClientGone,
+    CommandChanged,
     Events,
     IdentityChanged,
     MessageRefused,
@@ -152,6 +153,14 @@ async def test_a_message_that_is_refused_is_a_sign_of_life_too(world: World) -> 
     world.events.publish(MessageRefused(of_user, Verdict(Code.INVALID_PAYLOAD)))
     world.clock.advance(1)
     assert (world.of(SENSOR), world.of(PUMP)) == ("online", "offline")
+
+
+async def test_what_a_device_answers_to_a_command_is_a_sign_of_life(world: World) -> None:
+    for uuid, status in ((PUMP, "received"), (PUMPS[SOUTH], "expired")):
+        told = CommandChanged(1, "c-1", uuid, NORTH, status, Instant(0), "", {})
+        world.events.publish(told)
+    world.clock.advance(1)
+    assert (world.of(PUMP), world.of(PUMPS[SOUTH])) == ("online", "offline")
 
 
 async def test_a_thing_without_session_is_late_after_two_intervals_and_offline_after_five(

@@ -12,6 +12,7 @@ from aemos.model import Instant
 from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub, is_room
 from aemos.services.events import (
+    CommandChanged,
     DeviceStateChanged,
     Events,
     ReadingChanged,
@@ -244,3 +245,21 @@ def test_a_state_that_a_rule_changed_names_the_rule_instead_of_a_user():
     assert metadata["ruleChainDetails"] == rule
     assert metadata["triggeredBy"] == "rule_chain"
     assert "initiatorId" not in metadata
+
+
+def test_what_becomes_of_a_command_is_told_in_the_room_of_its_device():
+    world, listener = World(), Listener()
+    world.hub.join(listener, "device-uuid-p-1")
+    shown = {"commandId": "c-1", "command": "open"}
+    world.events.publish(
+        CommandChanged(5, "c-1", "p-1", 10, "confirmed", Instant(0), "done", shown)
+    )
+    [(event, _)] = listener.heard
+    assert (event.name, event.permission, event.organization_id) == ("command", "device.view", 10)
+    assert json.loads(event.json()) == {
+        "deviceUuid": "p-1",
+        "status": "confirmed",
+        "detail": "done",
+        "command": shown,
+        "timestamp": "1970-01-01T00:00:00.000Z",
+    }
