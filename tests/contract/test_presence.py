@@ -146,11 +146,10 @@ async def test_a_message_by_any_door_brings_a_thing_online_within_a_second(world
 
 
 async def test_a_message_that_is_refused_is_a_sign_of_life_too(world: World) -> None:
-    sender = Principal(PrincipalKind.SENSOR, SENSOR, NORTH)
-    message = Message(Kind.DATASTREAM, sender, SENSOR, b"", Instant(0), "mqtt")
-    world.events.publish(MessageRefused(message, Verdict(Code.INVALID_PAYLOAD)))
-    of_user = attrs.evolve(message, principal=USERS["root"], subject=PUMP)
-    world.events.publish(MessageRefused(of_user, Verdict(Code.INVALID_PAYLOAD)))
+    sensor = Principal(PrincipalKind.SENSOR, SENSOR, NORTH)
+    for sender, subject in ((sensor, SENSOR), (USERS["root"], PUMP)):
+        message = Message(Kind.STATUS, sender, subject, b"", Instant(0), "mqtt")
+        world.events.publish(MessageRefused(message, Verdict(Code.INVALID_PAYLOAD)))
     world.clock.advance(1)
     assert (world.of(SENSOR), world.of(PUMP)) == ("online", "offline")
 
