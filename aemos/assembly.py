@@ -313,6 +313,7 @@ class Doors:
 def _charts(services: Services, doors: Doors) -> Series:
     """@return: the figures that the console draws."""
     writer, broker, ledger = services.database.writer, doors.broker, services.ledger
+    rules = services.rules.queue
 
     def gauges() -> dict[str, float]:
         return {
@@ -321,6 +322,7 @@ def _charts(services: Services, doors: Doors) -> Series:
             "liveConnections": len(doors.sessions),
             "queuedRows": writer.queued,
             "commitMilliseconds": writer.commit_seconds * 1000,
+            "rulesWaiting": rules.pending,
         }
 
     def counters() -> dict[str, float]:
@@ -330,6 +332,7 @@ def _charts(services: Services, doors: Doors) -> Series:
             "messagesSent": totals.messages_sent,
             "rowsStored": writer.committed,
             "messagesRefused": ledger.refused.total(),
+            "rulesRun": rules.completed + rules.failed,
         }
 
     return Series(gauges, counters, services.reactor)

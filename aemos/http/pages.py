@@ -46,6 +46,7 @@ _POLICY = (
 _ANY_BROKER = " ws: wss:"  # a test client connects where its user says
 
 PAGES = {
+    "/": ("index.html", _POLICY),
     "/mqttClient.html": ("mqttClient.html", _POLICY + _ANY_BROKER),
 }
 """Path -> file and policy of each page."""

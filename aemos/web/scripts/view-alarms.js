@@ -1,0 +1,63 @@
+// Alarms: active and past ones; acknowledge and comment.
+import { html, useState } from "../vendor/htm-preact.js";
+import { may, request } from "./api.js";
+import { age, time } from "./format.js";
+import { useApi, useNow } from "./hooks.js";
+import { Act, Badge, Card, Choice, Dialog, Loaded, Pager, Table } from "./parts.js";
+
+const PER_PAGE = 25;
+const STATES = { active: "bad", acknowledged: "warn", cleared: "ok" };
+const SEVERITIES = { critical: "bad", warning: "warn", info: "" };
+
+export function Alarms() {
+  const [state, setState] = useState("");
+  const [page, setPage] = useState(0);
+  const [open, setOpen] = useState(null);
+  const now = useNow();
+  const alarms = useApi(`/alarms?${state ? `state=${state}&` : ""}limit=${PER_PAGE}&offset=${page * PER_PAGE}`, { every: 5 });
+  const rows = alarms.data?.data.alarms ?? [];
+  const acknowledge = async (row) => {
+    await request("POST", `/alarms/${row.id}/acknowledge`, {});
+    await alarms.reload();
+  };
+  return html`<div class="head"><h1>Alarms</h1></div>
+    <div class="toolbar"><${Choice} name="State" value=${state} onChange=${(value) => { setState(value); setPage(0); }}
+      options=${[["", "All"], ["active", "Active"], ["acknowledged", "Acknowledged"], ["cleared", "Cleared"]]} /></div>
+    <${Card} title="List" flush><${Loaded} from=${alarms} lines=${6} isEmpty=${() => !rows.length} empty="No alarms.">
+      <${Table} name="Alarms" rows=${rows} keyOf=${({ id }) => id} columns=${[
+    ["Severity", (row) => html`<${Badge} kind=${SEVERITIES[row.severity] ?? ""}>${row.severity}<//>`],
+    ["Alarm", (row) => html`<strong>${row.message}</strong>`, "wide"],
+    ["State", (row) => html`<${Badge} kind=${STATES[row.state] ?? ""}>${row.state}<//>`],
+    ["Raised", (row) => html`${time(row.raisedAt)}<br /><span class="muted small">${age(row.raisedAt, now)}</span>`, "nowrap"],
+    ["Cleared", (row) => time(row.clearedAt), "nowrap"],
+    ["", (row) => html`<div class="row">${row.state === "active" && may("sensor.update") && html`<${Act} label="Acknowledge" onAct=${() => acknowledge(row)} />`}
+      <button type="button" class="slim" onClick=${() => setOpen(row.id)}>History</button></div>`],
+  ]} />
+      <${Pager} page=${page} pages=${Math.ceil((alarms.data?.total ?? 0) / PER_PAGE)} onChange=${setPage} />
+    <//><//>
+    ${open && html`<${History} id=${open} onClose=${() => setOpen(null)} />`}`;
+}
+
+function History({ id, onClose }) {
+  const alarm = useApi(`/alarms/${id}`);
+  const [text, setText] = useState("");
+  const [problem, setProblem] = useState("");
+  const found = alarm.data?.data.alarm;
+  const comment = async (event) => {
+    event.preventDefault();
+    try {
+      await request("POST", `/alarms/${id}/comment`, { comment: text.trim() });
+      setText("");
+      await alarm.reload();
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  return html`<${Dialog} title=${found?.message ?? "Alarm"} onClose=${onClose}>
+    <${Loaded} from=${alarm}>
+      <ol class="events">${(found?.events ?? []).map((event) => html`<li key=${event.id}><span class="muted small">${time(event.at)}</span>
+        <div><strong>${event.kind}</strong> ${event.comment ?? ""}</div></li>`)}</ol>
+      <form class="fields" onSubmit=${comment}><label>Comment<input required value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+        ${problem && html`<p class="notice bad" role="alert">${problem}</p>`}<div class="row"><button class="primary">Comment</button></div></form>
+    <//><//>`;
+}
