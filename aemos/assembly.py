@@ -10,6 +10,7 @@ from aemos.http.adapter import Intake
 from aemos.http.auth import Authenticator
 from aemos.http.bulk import BulkIntake
 from aemos.http.endpoint import Api
+from aemos.http.limits import ClientAddresses
 from aemos.http.pages import pages
 from aemos.http.routes.api_keys import ApiKeyRoutes
 from aemos.http.routes.areas import AreaRoutes
@@ -55,6 +56,7 @@ from aemos.observability.series import Series
 from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Hub
 from aemos.realtime.session import Sessions
+from aemos.realtime.socketio_door import SocketIoDoor
 from aemos.realtime.sse import EventStreams
 from aemos.realtime.websocket import ChannelFactory, ChannelResource
 from aemos.services.api_keys import ApiKeys
@@ -221,6 +223,14 @@ class Doors:
             reactor,
         )
         self.channel = ChannelFactory(self.sessions, reactor)
+        self.socket_io = SocketIoDoor(
+            events,
+            services.authentication,
+            services.authorization,
+            settings.realtime,
+            reactor,
+            ClientAddresses(settings.http.trusted_proxies).of,
+        )
         self.streams = EventStreams(self.sessions)
         self.ports: dict[str, int] = {}  # of the listeners, when they are open
         self.health = Health(reactor)
@@ -233,7 +243,11 @@ class Doors:
             self.api,
             settings.http,
             reactor,
-            children={"/ws/v1": ChannelResource(self.channel), **pages(self.ports)},
+            children={
+                "/ws/v1": ChannelResource(self.channel),
+                **self.socket_io.children(),
+                **pages(self.ports),
+            },
             observe=self.metrics.http_answered,
         )
 
@@ -258,6 +272,7 @@ class Doors:
                 figures={
                     "mqtt": self._mqtt_figures,
                     "realtime": self._realtime_figures,
+                    "socketio": self.socket_io.figures,
                     "ruleEngineQueue": services.rules.queue.overview,
                 },
             ),
@@ -392,6 +407,21 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     metrics.counter("aemos_mqtt_throttled", "pauses in reading", lambda: counters.throttled)
     metrics.gauge("aemos_mqtt_bans", "bans in force", lambda: len(broker.guard.bans()))
     metrics.gauge("aemos_realtime_connections", "live sessions", lambda: len(doors.sessions))
+    _count_socket_io(metrics, doors.socket_io)
+
+
+def _count_socket_io(metrics: Metrics, door: SocketIoDoor) -> None:
+    metrics.gauge("aemos_socketio_connections", "open sessions", lambda: len(door.engine))
+    metrics.counter("aemos_socketio_deliveries", "events to clients", lambda: door.hub.deliveries)
+    metrics.counter(
+        "aemos_socketio_dropped", "events not kept for slow clients", lambda: door.engine.dropped
+    )
+    metrics.counter(
+        "aemos_socketio_recovered",
+        "clients that came back to where they were",
+        lambda: door.conversations.recovered,
+    )
+    door.notifications.told = lambda: metrics.notification_sent("socket")
 
 
 def _count_rules(metrics: Metrics, rules: RuleMachinery) -> None:

@@ -173,6 +173,7 @@ class Server(LoggedService):
             services.presences.freeze()
         if doors is not None:
             doors.streams.stop()
+            doors.socket_io.stop_polling()
         if self._listeners is not None:
             closing += self._listeners.close()
         if doors is not None:
@@ -195,7 +196,7 @@ class Server(LoggedService):
         if self._database is not None:
             await self._database.stop(max(0.0, ends - self._reactor.seconds()))
         if doors is not None:
-            sessions = [doors.broker.close_all(), doors.channel.stop()]
+            sessions = [doors.broker.close_all(), doors.channel.stop(), doors.socket_io.stop()]
             await self._within(ends, sessions, "closing sessions")
         if self._passwords is not None:
             self._passwords.stop()
@@ -228,7 +229,9 @@ def _spare_the_collector() -> None:
 
 def _open_files(settings: Settings) -> int:
     """@return: how many sockets and files the server may come to have open."""
-    sockets = settings.mqtt.max_connections + settings.realtime.max_connections
+    realtime = settings.realtime
+    sockets = settings.mqtt.max_connections + realtime.max_connections
+    sockets += realtime.socket_io.max_connections
     return sockets + 1000  # requests, database, files
 
 

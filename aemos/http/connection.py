@@ -75,7 +75,8 @@ class ApiRequest(server.Request):
 
     `ready_lines` are header lines of its answer as they are sent, each beginning with CRLF;
     `template` is the path of its route as logs and metrics name it, `network` what counts as the
-    client that it comes from; `id` finds it in the log.
+    client that it comes from; `id` finds it in the log. `held` is set where the client waits on
+    purpose, and the time says nothing about the server.
     """
 
     channel: Channel
@@ -83,6 +84,7 @@ class ApiRequest(server.Request):
     template = ""
     network = ""
     id = ""
+    held = False
     ready_lines = b""
     defaultContentType = None
     began = 0.0
@@ -106,11 +108,12 @@ class ApiRequest(server.Request):
 
     def process(self) -> None:
         site = self.site
-        if self.method == b"OPTIONS":
+        path = self.path + b"/"
+        if self.method == b"OPTIONS" and not path.startswith(site.answers_options):
             self._preflight()
         elif self._over(self._received):
             self.answer(failure(PayloadTooLarge("request entity too large")))
-        elif (self.path + b"/").startswith(site.attached):
+        elif path.startswith(site.attached):
             super().process()
         else:
             try:

@@ -44,7 +44,10 @@ class Site(server.Site):
         reactor: IReactorTime,
         observe: Observe,
     ) -> None:
-        """@param children: resources by absolute path; all else is for `front`."""
+        """@param children: resources by absolute path; all else is for `front`.
+
+        One with a true attribute `answers_options` is asked for preflights, too.
+        """
         super().__init__(
             _tree(children),
             requestFactory=ApiRequest,
@@ -54,6 +57,11 @@ class Site(server.Site):
         )
         self.front = front
         self.attached = tuple(f"{path}/".encode() for path in children)
+        self.answers_options = tuple(
+            f"{path}/".encode()
+            for path, child in children.items()
+            if getattr(child, "answers_options", False)
+        )
         self.max_body = settings.max_body
         self._observe = observe
         self.connections: WeakSet[Channel] = (
@@ -83,7 +91,8 @@ class Site(server.Site):
             status=request.code,
             ms=round(seconds * 1000, 1),
         )
-        self._observe(method, getattr(request, "template", ""), request.code, seconds)
+        if not getattr(request, "held", False):
+            self._observe(method, getattr(request, "template", ""), request.code, seconds)
 
     def drain(self) -> Deferred[None]:
         """Let requests in progress be answered, closing each connection after that.

@@ -166,28 +166,40 @@ class Hub:
         """@return: an id that is greater than those of all events so far."""
         return self._next_id()
 
-    def missed(self, member: Member, rooms: Sequence[str], after: str, overlap: int = 0) -> Missed:
+    def missed(
+        self,
+        member: Member,
+        rooms: Sequence[str],
+        after: str,
+        overlap: int = 0,
+        *,
+        entered: Mapping[str, str] | None = None,
+    ) -> Missed:
         """What a member that is in these rooms would have heard after the event of this id.
 
         A room is recorded while it has members and for `realtime.replay_seconds` after that.
 
         @param overlap: milliseconds before that event to include.
+        @param entered: room -> an id of when the member had entered it, if that was later.
         """
         joined = {room: found for room in rooms if (found := self.heard.get(room)) is not None}
-        known_since = max((room.since for room in joined.values()), default=after)
-        known_since = max(known_since, self._replay.forgotten)
+        later = {room: at for room, at in (entered or {}).items() if at > after}
+        known_since = self._replay.forgotten
+        for name, room in joined.items():
+            if room.since > later.get(name, after):
+                known_since = max(known_since, room.since)
         gap = None
         if after < known_since:
             gap = (_time_of(after), _time_of(known_since))
         first = f"{max(0, int(after, 16) - overlap * 1000):014x}"
-        return Missed(list(self._matching(member, joined, first)), gap)
+        return Missed(list(self._matching(member, joined, first, later)), gap)
 
     def _matching(
-        self, member: Member, joined: Mapping[str, Room], after: str
+        self, member: Member, joined: Mapping[str, Room], after: str, later: Mapping[str, str]
     ) -> Iterator[tuple[Event, str]]:
         for event, rooms in self._replay.after(after):
             for room in rooms:
-                if room in joined:
+                if room in joined and event.id > later.get(room, after):
                     wanted = joined[room].members.get(member)
                     if wanted is None or wanted(event):
                         yield event, room

@@ -8,7 +8,7 @@ ends when its token expires or is revoked (promises P4 and P5 of the design).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -124,13 +124,20 @@ class Session:
                     self._sessions.hub.join(self, room, wanted)
             return granted, refused
 
-    def missed(self, rooms: Sequence[str], after: str, overlap: int = 0) -> Missed:
+    def missed(
+        self,
+        rooms: Sequence[str],
+        after: str,
+        overlap: int = 0,
+        *,
+        entered: Mapping[str, str] | None = None,
+    ) -> Missed:
         """What the session would have heard in these rooms, which it is in, after an event.
 
         To be asked in the reactor turn in which `join` answers: nothing is missing then. Arguments
         and answer as `Hub.missed` has them.
         """
-        found = self._sessions.hub.missed(self, rooms, after, overlap)
+        found = self._sessions.hub.missed(self, rooms, after, overlap, entered=entered)
         sees = self._sessions.sees
         seen = [each for each in found.events if sees(self.principal, each[0])]
         return Missed(seen, found.gap)

@@ -15,7 +15,7 @@ from aemos.realtime.channel import Channel
 from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub
 from aemos.realtime.session import Sessions
-from aemos.services.events import Events, ReadingsStored
+from aemos.services.events import DeviceStateChanged, Events, ReadingsStored
 from aemos.storage.readings import Reading
 
 NOON = 1_800_000_000.0
@@ -110,6 +110,25 @@ class World:
 
 def reading(telemetry_id: int = 1, value: str = "20.5", id: int | None = 100) -> Reading:
     return Reading(value, telemetry_id, "temperature", Instant(1_767_225_600_000), id=id)
+
+
+def changed_state(**changes: object) -> DeviceStateChanged:
+    values: dict[str, object] = {
+        "device_id": 7,
+        "device_uuid": "p-1",
+        "device_name": "Pump",
+        "device_type": "actuator",
+        "critical": False,
+        "organization_id": 10,
+        "state": "power",
+        "old": "off",
+        "new": "on",
+        "initiated_by": "user",
+        "initiator_id": 3,
+        "priority": "high",
+        "at": Instant.of(NOON),
+    }
+    return DeviceStateChanged(**{**values, **changes})
 
 
 class Listener:

@@ -13,13 +13,12 @@ from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub, is_room
 from aemos.services.events import (
     CommandChanged,
-    DeviceStateChanged,
     Events,
     ReadingChanged,
     ReadingDeleted,
     StatusStored,
 )
-from tests.unit.realtime.stage import NOON, Listener, World, reading
+from tests.unit.realtime.stage import NOON, Listener, World, changed_state, reading
 
 
 def test_a_stored_reading_reaches_the_room_of_its_variable_in_the_documented_shape():
@@ -180,25 +179,6 @@ def test_a_status_reaches_the_room_of_its_device():
 )
 def test_only_room_names_are_room_names(name, good):
     assert is_room(name) is good
-
-
-def changed_state(**changes: object) -> DeviceStateChanged:
-    values: dict[str, object] = {
-        "device_id": 7,
-        "device_uuid": "p-1",
-        "device_name": "Pump",
-        "device_type": "actuator",
-        "critical": False,
-        "organization_id": 10,
-        "state": "power",
-        "old": "off",
-        "new": "on",
-        "initiated_by": "user",
-        "initiator_id": 3,
-        "priority": "high",
-        "at": Instant.of(NOON),
-    }
-    return DeviceStateChanged(**{**values, **changes})
 
 
 def test_a_new_state_is_told_once_to_a_member_of_both_rooms_of_the_device():
