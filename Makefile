@@ -72,6 +72,8 @@ aemos/web/vendor/LICENSES.txt: aemos/web/node_modules/.package-lock.json
 	cd aemos/web/node_modules && cp qrcode-generator/dist/qrcode.mjs ../vendor/qrcode.js
 	cd aemos/web/node_modules && sed '/^.. sourceMappingURL=/d' \
 		socket.io-client/dist/socket.io.esm.min.js > ../vendor/socket.io.js
+	mkdir -p $(@D)/socketio
+	cp aemos/web/node_modules/socket.io-client/dist/socket.io.* $(@D)/socketio/
 	cd aemos/web/node_modules && for name in htm mqtt rapidoc socket.io-client uplot; do \
 		printf '%s\n\n' "$$name"; cat $$name/LICENSE*; printf '\n\n'; done > ../vendor/LICENSES.txt
 
