@@ -36,6 +36,7 @@ from aemos.http.routes.reports import ReportRoutes
 from aemos.http.routes.retention import RetentionRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.rule_chains import RuleChainRoutes
+from aemos.http.routes.rule_trials import RuleTrialRoutes
 from aemos.http.routes.sensors import SensorRoutes
 from aemos.http.routes.system import SeriesRoutes, SystemRoutes
 from aemos.http.routes.telemetry import TelemetryRoutes
@@ -297,7 +298,8 @@ class Doors:
                     database, events, self.broker, clock, services.settings.http.store_timeout
                 )
             ),
-            RuleChainRoutes(rules.chains, rules.runs, rules.journal),
+            RuleChainRoutes(rules.chains, rules.runs),
+            RuleTrialRoutes(rules.journal, rules.replays),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),

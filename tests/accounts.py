@@ -24,6 +24,7 @@ from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.reports import ReportRoutes
 from aemos.http.routes.roles import RoleRoutes
 from aemos.http.routes.rule_chains import RuleChainRoutes
+from aemos.http.routes.rule_trials import RuleTrialRoutes
 from aemos.http.routes.user_roles import UserRoleRoutes
 from aemos.http.routing import Group
 from aemos.http.site import Site, build_site
@@ -220,7 +221,8 @@ async def open_accounts(
         RoleRoutes(roles),
         PermissionRoutes(roles, memberships),
         UserRoleRoutes(memberships),
-        RuleChainRoutes(rules.chains, rules.runs, rules.journal),
+        RuleChainRoutes(rules.chains, rules.runs),
+        RuleTrialRoutes(rules.journal, rules.replays),
         MetricsRoutes(lambda: b"", rules.queue),
         ReportRoutes(Reports(database)),
         OrganizationRoutes(Organizations(database)),

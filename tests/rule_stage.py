@@ -21,6 +21,7 @@ from aemos.services.rules.machinery import RuleMachinery
 from aemos.services.telemetry import ReadingIngest
 from aemos.storage.database import Database
 from aemos.storage.transaction import Transaction
+from aemos.storage.writer import Unit
 from tests.rows import until
 
 NORTH, SOUTH = 1, 2
@@ -96,13 +97,14 @@ class RuleStage:
         """Make a chain whose nodes follow each other. @return: its id."""
         chains = self.rules.chains
         row = {"name": "c", "organizationId": NORTH, **columns}
+        owner = row["organizationId"]
         chain_id: int = (await chains.create(ROOT, row))["id"]
         following = None
         for number, config in reversed(list(enumerate(configs))):
             kind = "action" if "command" in config else "filter"
             node = {"ruleChainId": chain_id, "name": f"n{number}", "type": kind}
             row = {**node, "config": config, "nextNodeId": following}
-            following = (await chains.create_node(ROOT, NORTH, row))["id"]
+            following = (await chains.create_node(ROOT, owner, row))["id"]
         return chain_id
 
     def send(self, *readings: Mapping[str, Any], organization: int = NORTH) -> Deferred[Verdict]:
@@ -127,6 +129,9 @@ class RuleStage:
         async def left() -> int:
             return len(await self.rows("SELECT id FROM rule_trigger"))
 
+        written: Deferred[Any] = Deferred()
+        self.database.writer.submit(Unit((), written.callback))
+        await written
         await until(lambda: queue.pending == 0)
         while await left():
             await until(lambda: queue.pending == 0)

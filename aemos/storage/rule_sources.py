@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from aemos.model import Instant
+from aemos.storage import queries
 from aemos.storage.places import DEVICES, SENSORS
+from aemos.storage.queries import Range
 from aemos.storage.transaction import Row, Transaction, marks
 
 _AT_ONCE = 1000  # SQLite takes a limited number of parameters
@@ -79,6 +81,33 @@ def newest_state(tx: Transaction, state_id: int, before: Instant | None = None) 
         f" WHERE deviceStateId = %s{until} ORDER BY fromTimestamp DESC, id DESC LIMIT 1",
         (state_id, *params),
     )
+
+
+def states_page(tx: Transaction, state_id: int, within: Range, limit: int) -> list[Row]:
+    """@return: instances of a state in order of (fromTimestamp, id): `id`, `value`, `at`."""
+    wheres, params = ["deviceStateId = %s"], [state_id]
+    if within.start is not None:
+        wheres.append("fromTimestamp >= %s")
+        params.append(within.start)
+    if within.end is not None:
+        wheres.append("fromTimestamp < %s")
+        params.append(within.end)
+    if within.after is not None:
+        wheres.append("fromTimestamp >= %s AND (fromTimestamp > %s OR id > %s)")
+        params += within.after.at, within.after.at, within.after.id
+    return tx.all(
+        "SELECT id, value, fromTimestamp AS at FROM DeviceStateInstance"
+        f" WHERE {' AND '.join(wheres)} ORDER BY fromTimestamp, id LIMIT %s",
+        (*params, limit),
+    )
+
+
+def readings_page(tx: Transaction, variable_id: int, within: Range, limit: int) -> list[Row]:
+    """@return: readings of a variable in order of (recievedAt, id): `id`, `value`, `at`."""
+    return [
+        {"id": row["id"], "value": row["value"], "at": row["recievedAt"]}
+        for row in queries.page(tx, variable_id, within, limit)
+    ]
 
 
 def _until(column: str, before: Instant | None) -> tuple[str, tuple[Instant, ...]]:

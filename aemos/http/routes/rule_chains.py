@@ -11,7 +11,6 @@ from aemos.http.render import Answer, Shape, success
 from aemos.http.routing import Call, route
 from aemos.http.schemas import UNSET, FreeQuery, Id, OfOrganization, UnsetType, given
 from aemos.services.rules.chains import RuleChains
-from aemos.services.rules.journal import Journal
 from aemos.services.rules.runs import RuleRuns
 from aemos.services.rules.snapshot import Snapshot
 
@@ -105,8 +104,8 @@ class RuleChainRoutes:
 
     prefixes: ClassVar[tuple[str, ...]] = ("/api/v1/rule-chains",)
 
-    def __init__(self, chains: RuleChains, runs: RuleRuns, journal: Journal) -> None:
-        self._chains, self._runs, self._journal = chains, runs, journal
+    def __init__(self, chains: RuleChains, runs: RuleRuns) -> None:
+        self._chains, self._runs = chains, runs
 
     @route(
         "GET",
@@ -201,12 +200,6 @@ class RuleChainRoutes:
         """List the nodes of a chain by name."""
         rows = await self._chains.nodes(call.principal, chain_id, query.organizationId)
         return success(data=rows)
-
-    @route("GET", "/<chain_id>/runs", permission="rule.view", errors=Shape.E2, data=[dict])
-    async def list_runs(self, call: Call, chain_id: int, query: MaybeOfOrganization) -> Answer:
-        """List the last runs of a chain, newest first, with their path through its nodes."""
-        runs = await self._journal.runs(call.principal, chain_id, query.organizationId)
-        return success(data=runs)
 
     @route("POST", "/<chain_id>/execute", permission="rule.update", errors=Shape.E2, data=dict)
     async def execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -26,3 +27,8 @@ def times(expression: str, zone: str, after: Instant) -> CronSim:
             '"cronExpression" must have 5 fields, or 6 with the seconds in front:'
             f" {str(error).lower()}"
         ) from None
+
+
+def instant(moment: datetime) -> Instant:
+    """@return: a time that `times` gave; it is of whole seconds."""
+    return Instant.of(round(moment.timestamp()))

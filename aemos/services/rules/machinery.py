@@ -12,6 +12,7 @@ from aemos.services.rules.engine import Engine
 from aemos.services.rules.evaluation import Evaluation
 from aemos.services.rules.journal import Journal
 from aemos.services.rules.queue import RuleQueue
+from aemos.services.rules.replays import Replays
 from aemos.services.rules.rulebook import Rulebook
 from aemos.services.rules.runs import RuleRuns
 from aemos.services.rules.schedules import Schedules
@@ -42,6 +43,7 @@ class RuleMachinery:
         self.schedules = Schedules(self.book, self.engine, events, reactor)
         self.statistics = Statistics(database, self.book, events, reactor)
         self.journal = Journal(database, self.book, events)
+        self.replays = Replays(database, self.evaluation, reactor, settings.replays)
         self.chains = RuleChains(database, self.book)
         self.runs = RuleRuns(
             database,
@@ -65,5 +67,6 @@ class RuleMachinery:
     async def stop(self) -> None:
         """Finish what has begun and write what was counted."""
         self.schedules.stop()
+        await self.replays.stop()
         await self.engine.stop()
         await self.statistics.stop()

@@ -7,7 +7,7 @@ looks at is kept beside, so that a run reads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -130,6 +130,23 @@ def load(tx: Transaction, chain_ids: Sequence[int]) -> Loaded:
         for name in references(nodes[chain["id"]], "filter", "transform")
     }
     return Loaded(chains, nodes, resolve(tx, wanted))
+
+
+def chain_of(row: Row, loaded: Loaded, watched: Mapping[Slot, Watched]) -> Chain:
+    """@param watched: has everything that was found; the chain sees the values there."""
+    nodes = loaded.nodes[row["id"]]
+    runs = row["executionType"] in TRIGGERED
+    conditions = references(nodes, "filter")
+    named = references(nodes, "filter", "transform")
+    looks: dict[Slot, Look] = {}
+    for name in named:
+        source = loaded.sources.get((row["organizationId"], name))
+        if source is not None:
+            known = looks.get(source.slot)
+            triggers = runs and (name in conditions or (known is not None and known.triggers))
+            looks[source.slot] = Look(source, watched[source.slot], triggers)
+    mentioned = frozenset(name.uuid.lower() for name in named)
+    return Chain(row["id"], row, Plan.of(nodes), tuple(looks.values()), mentioned)
 
 
 class Rulebook:
@@ -287,21 +304,10 @@ class Rulebook:
         return [look.watched.slot for look in chain.looks]
 
     def _add(self, row: Row, loaded: Loaded) -> None:
-        chain_id, nodes = row["id"], loaded.nodes[row["id"]]
-        runs = row["executionType"] in TRIGGERED
-        conditions = references(nodes, "filter")
-        named = references(nodes, "filter", "transform")
-        looks: dict[Slot, Look] = {}
-        for name in named:
-            source = loaded.sources.get((row["organizationId"], name))
-            if source is not None:
-                known = looks.get(source.slot)
-                triggers = runs and (name in conditions or (known is not None and known.triggers))
-                looks[source.slot] = Look(source, self.watched[source.slot], triggers)
-        mentioned = frozenset(name.uuid.lower() for name in named)
-        chain = Chain(chain_id, row, Plan.of(nodes), tuple(looks.values()), mentioned)
+        chain = chain_of(row, loaded, self.watched)
+        chain_id = chain.id
         self.chains[chain_id] = chain
-        for uuid in mentioned:
+        for uuid in chain.mentioned:
             self._mentioned.setdefault(uuid, set()).add(chain_id)
         for look in chain.looks:
             look.watched.users[chain_id] = chain

@@ -8,7 +8,6 @@ time that lies ahead is the next.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from cronsim import CronSim
@@ -18,7 +17,7 @@ from twisted.logger import Logger
 from aemos.errors import BadRequest
 from aemos.model import Instant
 from aemos.services.events import Events, RulesChanged
-from aemos.services.rules.cron import times
+from aemos.services.rules.cron import instant, times
 from aemos.services.rules.engine import Engine
 from aemos.services.rules.rulebook import SCHEDULED, Rulebook
 
@@ -41,8 +40,10 @@ class Schedules:
         return len(self._due)
 
     def start(self) -> None:
-        """Begin to run what is due."""
+        """Begin to run what is due from now on."""
         self._running = True
+        for chain_id, chain in self._book.chains.items():
+            self._plan(chain_id, chain.row)
         self._wake_up()
 
     def stop(self) -> None:
@@ -53,6 +54,8 @@ class Schedules:
             self._timer = None
 
     def _changed(self, event: RulesChanged) -> None:
+        if not self._running:
+            return
         for chain_id in event.chain_ids:
             self._due.pop(chain_id, None)
             chain = self._book.chains.get(chain_id)
@@ -76,7 +79,7 @@ class Schedules:
         now = self._now()
         self._due.pop(chain_id, None)
         for moment in ahead:
-            at = _instant(moment)
+            at = instant(moment)
             if at > now:
                 self._due[chain_id] = at, ahead
                 return
@@ -86,8 +89,6 @@ class Schedules:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
-        if not self._running:
-            return
         now = self._now()
         for chain_id, (at, ahead) in list(self._due.items()):
             if at <= now:
@@ -100,7 +101,3 @@ class Schedules:
 
     def _now(self) -> Instant:
         return Instant.of(self._clock.seconds())
-
-
-def _instant(moment: datetime) -> Instant:
-    return Instant.of(round(moment.timestamp()))

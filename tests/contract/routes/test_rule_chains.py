@@ -149,7 +149,6 @@ async def test_every_route_is_for_the_organization_of_the_chain(accounts: Accoun
         ("change_node", "PATCH", f"/nodes/{node}?", {"name": "y"}, "rule.update"),
         ("execute", "POST", f"/{chain}/execute?", {}, "rule.update"),
         ("trigger", "POST", f"/{chain}/trigger?", None, "rule.update"),
-        ("list_runs", "GET", f"/{chain}/runs?", None, "rule.view"),
         ("delete_node", "DELETE", f"/nodes/{node}?", None, "rule.delete"),
         ("delete", "DELETE", f"/{chain}?", None, "rule.delete"),
     ]
