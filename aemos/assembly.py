@@ -14,6 +14,7 @@ from aemos.http.limits import ClientAddresses
 from aemos.http.pages import pages
 from aemos.http.routes.api_keys import ApiKeyRoutes
 from aemos.http.routes.areas import AreaRoutes
+from aemos.http.routes.audit_log import AuditLogRoutes
 from aemos.http.routes.auth import AuthRoutes
 from aemos.http.routes.broadcasts import BroadcastRoutes
 from aemos.http.routes.commands import CommandRoutes
@@ -62,6 +63,7 @@ from aemos.realtime.sse import EventStreams
 from aemos.realtime.websocket import ChannelFactory, ChannelResource
 from aemos.services.api_keys import ApiKeys
 from aemos.services.areas import Areas
+from aemos.services.audit import AuditLog
 from aemos.services.auth import Authentication
 from aemos.services.authorization import Authorization
 from aemos.services.broadcasts import Broadcasts
@@ -291,6 +293,7 @@ class Doors:
             DeviceRoutes(Devices(database, events, show=services.presences.show), changes, tokens),
             DeviceStateRoutes(DeviceStates(database, events)),
             ApiKeyRoutes(ApiKeys(database, events, clock)),
+            AuditLogRoutes(AuditLog(database)),
             DeviceStateInstanceRoutes(changes),
             CommandRoutes(services.commands),
             BroadcastRoutes(

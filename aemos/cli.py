@@ -28,6 +28,8 @@ from aemos.services.passwords import Passwords
 from aemos.services.tokens import DeviceTokens
 from aemos.services.users import Users
 from aemos.simulator import Simulator
+from aemos.storage import audit
+from aemos.storage.audit import Actor
 from aemos.storage.database import Database, open_database
 
 DONE, FAILED, USAGE, CONFIGURATION, STORAGE = range(5)
@@ -245,7 +247,8 @@ async def execute(
     """
     try:
         settings = load(command["config"], environ)
-        result = await command.run(Call(reactor, settings, environ, stdin))
+        with audit.acting(Actor("cli", name=f"uid {os.getuid()}")):
+            result = await command.run(Call(reactor, settings, environ, stdin))
     except AemosError as error:
         code = _exit_code(error)
         if command["json"]:

@@ -66,6 +66,9 @@ class Database:
     repeat_days: int = setting(
         7, "how long a stored reading is remembered to recognise its repeats", valid=at_least(0)
     )
+    audit_days: int = setting(
+        365, "how long entries of the audit log are kept; 0 = for ever", valid=at_least(0)
+    )
     retention_interval: float = setting(
         600.0, "how often readings that are too old are looked for", valid=at_least(1)
     )

@@ -74,14 +74,15 @@ class ApiRequest(server.Request):
     """One request: keeps its body within the limit, and what the log says about it.
 
     `ready_lines` are header lines of its answer as they are sent, each beginning with CRLF;
-    `template` is the path of its route as logs and metrics name it, `network` what counts as the
-    client that it comes from; `id` finds it in the log. `held` is set where the client waits on
-    purpose, and the time says nothing about the server.
+    `template` is the path of its route as logs and metrics name it, `address` that of the client,
+    `network` what counts as one client; `id` finds it in the log. `held` is set where the client
+    waits on purpose, and the time says nothing about the server.
     """
 
     channel: Channel
     site: Site
     template = ""
+    address = ""
     network = ""
     id = ""
     held = False

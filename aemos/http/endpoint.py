@@ -20,8 +20,10 @@ from aemos.http.render import Answer, Shape, failure
 from aemos.http.routing import Auth, Call, Endpoint, Group, Route, table
 from aemos.http.schemas import decode_body, decode_query, row_id
 from aemos.http.streaming import Stream, send
-from aemos.model import PrincipalKind
+from aemos.model import Principal, PrincipalKind
 from aemos.services.access import require_somewhere
+from aemos.storage import audit
+from aemos.storage.audit import Actor
 
 _NO_KEYS = "Forbidden: an API key cannot do this"
 
@@ -93,7 +95,8 @@ class Api:
             shape = route.errors
             for name, text in parameters.items():
                 arguments[name] = row_id(text) if route.parameters[name] is int else text
-            answer = await endpoint.handler(Call(request, principal, content), **arguments)
+            with audit.acting(_actor(route, principal, request)):
+                answer = await endpoint.handler(Call(request, principal, content), **arguments)
             if isinstance(answer, Stream):
                 await send(request, answer, route.status)
                 return
@@ -112,6 +115,15 @@ class Api:
             )
             answer = failure(AemosError(), shape)
         request.answer(answer, route.status)
+
+
+def _actor(route: Route, principal: Principal, request: ApiRequest) -> Actor | None:
+    """@return: to whom the audit log ascribes what changes; None = nothing of interest does."""
+    if route.method == "GET" or route.auth is Auth.DEVICE:
+        return None
+    return Actor(
+        principal.kind.value, principal.id or None, principal.name, request.address, request.id
+    )
 
 
 def _validated(route: Route, request: ApiRequest, content: bytes) -> dict[str, Any]:

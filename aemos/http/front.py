@@ -41,7 +41,7 @@ class Front:
         except UnicodeDecodeError:
             request.answer(failure(BadRequest("the path is not UTF-8")))
             return
-        address = self._addresses.of(request)
+        address = request.address = self._addresses.of(request)
         request.network = network(address)
         if self._limit is not None and segments and segments[0].lower() == "api":
             allowance = self._limit.count(address)

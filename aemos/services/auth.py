@@ -15,7 +15,8 @@ from aemos.services.events import Events, UserChanged
 from aemos.services.passwords import Passwords
 from aemos.services.sign_in_limits import SignInLimits
 from aemos.services.web_tokens import Claims, Expired, WebTokens, new_session
-from aemos.storage import login_sessions, roles, users
+from aemos.storage import audit, login_sessions, roles, users
+from aemos.storage.audit import Actor
 from aemos.storage.database import Database
 from aemos.storage.transaction import Row, Transaction
 
@@ -27,6 +28,7 @@ _TAKEN = "User with this email already exists"
 _REVOKED = "Token is no longer valid"
 _NO_USER = "User not found or inactive"
 _MAX_ACCOUNTS = 10_000
+_ANYBODY = Actor(PrincipalKind.ANONYMOUS.value)
 
 
 @attrs.frozen
@@ -108,7 +110,7 @@ class Authentication:
         @raise Unauthenticated: the same for unknown e-mail, wrong password and inactive user.
         @raise TooManySignIns: the same, after too many of these.
         """
-        return await self._open_session(await self._checked(email, password, address))
+        return await self._open_session(await self._checked(email, password, address), email)
 
     async def signup(self, values: Mapping[str, Any], password: str) -> SignIn:
         """Make a user, who has no membership yet, and sign in.
@@ -121,7 +123,7 @@ class Authentication:
             user_id = await self._database.transact(_create, {**values, "password": hashed})
         except DuplicateRow:
             raise Conflict(_TAKEN) from None
-        return await self._open_session(user_id)
+        return await self._open_session(user_id, values["email"])
 
     async def refresh(self, refresh_token: str) -> SignIn:
         """Go on with a session: a new access token, and the successor of the refresh token.
@@ -156,7 +158,13 @@ class Authentication:
 
     async def _end(self, session: str, user_id: int) -> None:
         end = self._tokens.session_end()
-        await self._database.transact(login_sessions.revoke, session, user_id, end)
+        who = audit.actor() or Actor("user", user_id)
+
+        def write(tx: Transaction) -> None:
+            login_sessions.revoke(tx, session, user_id, end)
+            audit.record(tx, who, "sign-out", "User", user_id)
+
+        await self._database.transact(write)
         self._events.publish(UserChanged(user_id))
 
     async def account(self, principal: Principal) -> Account:
@@ -182,6 +190,7 @@ class Authentication:
         """
         user_id = await self._checked(email, password, "")
         account = await self._standing(user_id, "", False)
+        self._note(audit.record, Actor("user", user_id, email), "sign-in", "User", user_id)
         return attrs.evolve(account.principal("", Instant(0)), expires_at=None)
 
     async def principal_now(self, principal: Principal) -> Principal:
@@ -205,26 +214,33 @@ class Authentication:
             self._limits.undecided(email, address)
             raise
         if row is None or not matches or row["status"] is False:
+            who = attrs.evolve(audit.actor() or _ANYBODY, name=email)
+            user_id = None if row is None else row["id"]
+            self._note(audit.record, who, "sign-in-failed", "User", user_id)
             if row is not None:
                 self._note(users.count_failure, row["id"])
             raise Unauthenticated(_BAD_LOGIN)
         self._limits.succeeded(email, address)
-        user_id: int = row["id"]
         if row["accessFailedCount"]:
-            self._note(users.forget_failures, user_id)
-        return user_id
+            self._note(users.forget_failures, row["id"])
+        found: int = row["id"]
+        return found
 
-    def _note(self, write: Callable[[Transaction, int], None], user_id: int) -> None:
+    def _note(self, write: Callable[..., None], *args: object) -> None:
         """Write without waiting: how long an answer takes must not tell that there is a user."""
-        self._database.transact(write, user_id).addErrback(
-            lambda failure: self._log.failure("a sign-in could not be counted", failure)
+        self._database.transact(write, *args).addErrback(
+            lambda failure: self._log.failure("a sign-in could not be written down", failure)
         )
 
-    async def _open_session(self, user_id: int) -> SignIn:
-        session = new_session()
-        await self._database.transact(
-            login_sessions.create, session, user_id, self._tokens.session_end()
-        )
+    async def _open_session(self, user_id: int, email: str) -> SignIn:
+        session, end = new_session(), self._tokens.session_end()
+        who = attrs.evolve(audit.actor() or _ANYBODY, kind="user", id=user_id, name=email)
+
+        def write(tx: Transaction) -> None:
+            login_sessions.create(tx, session, user_id, end)
+            audit.record(tx, who, "sign-in", "User", user_id)
+
+        await self._database.transact(write)
         account, _ = await self._database.read(_look_up, user_id, session)
         if account is None:  # made inactive a moment ago
             raise Unauthenticated(_BAD_LOGIN)

@@ -14,12 +14,13 @@ from aemos.errors import StorageUnavailable
 from aemos.model import Instant
 from aemos.services.catalogue import Catalogue
 from aemos.services.retention import Retention
-from aemos.storage import commands, ledger, readings
+from aemos.storage import audit_log, commands, ledger, readings
 from aemos.storage.database import Database
 
 _MINUTE = 60.0
 _HOUR = 3600.0
 _DAY = 86_400_000  # milliseconds
+_AUDIT_ENTRIES = 1000  # forgotten in one transaction
 
 
 class Upkeep:
@@ -36,6 +37,7 @@ class Upkeep:
             ("forgetting old keys of readings", _MINUTE, self._forget_keys),
             ("cutting the ledger", _MINUTE, self._cut_ledger),
             ("forgetting old commands", _HOUR, self._forget_commands),
+            ("cutting the audit log", _MINUTE, self._cut_audit_log),
             ("rolling up old readings", settings.database.retention_interval, retention.apply),
         ]
         if not database.dialect.single_writer:
@@ -80,6 +82,12 @@ class Upkeep:
         age = self._settings.commands.keep_days * _DAY
         before = Instant(Instant.of(self._clock.seconds()) - age)
         await self._database.transact(commands.prune, before)
+
+    async def _cut_audit_log(self) -> None:
+        days = self._settings.database.audit_days
+        if days:
+            before = Instant(Instant.of(self._clock.seconds()) - days * _DAY)
+            await self._database.transact(audit_log.prune, before, _AUDIT_ENTRIES)
 
     async def _cut_ledger(self) -> None:
         await self._database.transact(ledger.prune, self._settings.ingest.ledger_entries)

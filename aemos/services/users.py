@@ -10,7 +10,8 @@ from aemos.errors import BadRequest
 from aemos.services.auth import SYSTEM_ADMIN
 from aemos.services.events import Events, UserChanged
 from aemos.services.passwords import Passwords
-from aemos.storage import organizations, roles, users
+from aemos.storage import audit, organizations, roles, users
+from aemos.storage.audit import Actor
 from aemos.storage.database import Database
 from aemos.storage.transaction import Transaction
 
@@ -52,7 +53,8 @@ class Users:
             if len(password) < _SHORTEST_PASSWORD:
                 raise BadRequest(f"the password needs at least {_SHORTEST_PASSWORD} characters")
             hashed = await self._passwords.hash(password)
-        administrator: Administrator = await self._database.transact(_ensure, email, hashed)
+        with audit.acting(audit.actor() or Actor("server")):
+            administrator: Administrator = await self._database.transact(_ensure, email, hashed)
         self._events.publish(UserChanged(administrator.user_id))
         return administrator
 

@@ -61,9 +61,12 @@ def change(tx: Transaction, area_id: int, changes: Mapping[str, Any]) -> None:
 
 def leave_parent(tx: Transaction, area_id: int) -> None:
     """Cut the ties of an area that moves to another organization, to its parent and children."""
-    tx.execute(
-        "UPDATE Area SET parentArea = NULL WHERE id = %s OR parentArea = %s", (area_id, area_id)
+    tied = tx.all(
+        "SELECT id FROM Area WHERE (id = %s AND parentArea IS NOT NULL) OR parentArea = %s",
+        (area_id, area_id),
     )
+    for row in tied:
+        tx.update("Area", row["id"], {"parentArea": None})
 
 
 def is_within(tx: Transaction, area_id: int, ancestor_id: int) -> bool:

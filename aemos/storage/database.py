@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from aemos.config.schema import Settings
 from aemos.errors import StartError, StorageUnavailable
 from aemos.model import Instant
-from aemos.storage import migrate
+from aemos.storage import audit, migrate
 from aemos.storage.dialects.base import Dialect, Trouble, translated
 from aemos.storage.location import dialect_of
 from aemos.storage.pool import CheckedPool
@@ -100,11 +100,18 @@ class Database:
     def transact(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run `function(tx, *args)` in a thread and commit; what it raises rolls back.
 
-        It may be run more than once: deadlocks and lock time-outs are tried again.
+        It may be run more than once: deadlocks and lock time-outs are tried again. What it changes
+        is recorded if somebody is acting (`aemos.storage.audit`).
 
         @return: its result after COMMIT, or `StorageUnavailable`, `DuplicateRow`,
             `MissingReference`, `RowRefused`, or whatever it raised.
         """
+        who = audit.actor()
+        if who is not None:
+            return self._interact(audit.recorded, who, function, *args)
+        return self._interact(function, *args)
+
+    def _interact(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         if self.dialect.single_writer:
             return self.writer.interact(function, *args)
         return self._pool.run(self._transact, function, args)

@@ -82,4 +82,4 @@ def change(tx: Transaction, reading_id: int, changes: Mapping[str, Any]) -> None
 
 
 def delete(tx: Transaction, reading_id: int) -> None:
-    tx.execute("DELETE FROM DataStream WHERE id = %s", (reading_id,))
+    tx.delete("DataStream", {"id": reading_id})

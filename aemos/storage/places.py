@@ -49,7 +49,7 @@ class Places:
 
     def put(self, tx: Transaction, thing_id: int, area_id: int) -> None:
         """Place a thing in this area and no other."""
-        tx.execute(f"DELETE FROM {self.table} WHERE {self.thing} = %s", (thing_id,))
+        tx.delete(self.table, {self.thing: thing_id})
         tx.insert(self.table, {"areaId": area_id, self.thing: thing_id})
 
 

@@ -39,7 +39,7 @@ def change(tx: Transaction, policy_id: int, changes: Mapping[str, Any]) -> None:
 
 
 def delete(tx: Transaction, policy_id: int) -> None:
-    tx.execute("DELETE FROM retention_policy WHERE id = %s", (policy_id,))
+    tx.delete("retention_policy", {"id": policy_id})
 
 
 @attrs.frozen

@@ -42,7 +42,8 @@ def create(tx: Transaction, name: str, organization_id: int | None) -> int:
 
 def delete(tx: Transaction, role_id: int) -> None:
     """Delete a role with the memberships that give it."""
-    tx.execute("DELETE FROM Role WHERE id = %s", (role_id,))
+    tx.delete("OrganizationUser", {"role": role_id})
+    tx.delete("Role", {"id": role_id})
 
 
 def holders(tx: Transaction, role_id: int) -> list[int]:
@@ -88,10 +89,7 @@ def permit(tx: Transaction, role_id: int, permission_id: int) -> None:
 
 def forbid(tx: Transaction, role_id: int, permission_id: int) -> None:
     """Take a permission from a role; nothing happens if it has not got it."""
-    tx.execute(
-        "DELETE FROM RolePermission WHERE roleId = %s AND permissionId = %s",
-        (role_id, permission_id),
-    )
+    tx.delete("RolePermission", {"roleId": role_id, "permissionId": permission_id})
 
 
 def memberships(
@@ -134,7 +132,4 @@ def join(tx: Transaction, user_id: int, organization_id: int, role_id: int) -> N
 
 def leave(tx: Transaction, user_id: int, organization_id: int) -> None:
     """End a membership; nothing happens if there is none."""
-    tx.execute(
-        "DELETE FROM OrganizationUser WHERE userId = %s AND organizationId = %s",
-        (user_id, organization_id),
-    )
+    tx.delete("OrganizationUser", {"userId": user_id, "organizationId": organization_id})

@@ -66,8 +66,8 @@ def change_chain(tx: Transaction, chain_id: int, changes: Mapping[str, Any]) -> 
 def delete_chain(tx: Transaction, chain_id: int) -> None:
     """Delete a chain with its nodes, also where an adopted database has no foreign keys."""
     tx.execute("UPDATE RuleChainNode SET nextNodeId = NULL WHERE ruleChainId = %s", (chain_id,))
-    tx.execute("DELETE FROM RuleChainNode WHERE ruleChainId = %s", (chain_id,))
-    tx.execute("DELETE FROM RuleChain WHERE id = %s", (chain_id,))
+    tx.delete("RuleChainNode", {"ruleChainId": chain_id})
+    tx.delete("RuleChain", {"id": chain_id})
 
 
 def count_runs(tx: Transaction, counts: Mapping[int, Counts]) -> None:
@@ -117,5 +117,6 @@ def change_node(tx: Transaction, node_id: int, changes: Mapping[str, Any]) -> No
 
 def delete_node(tx: Transaction, node_id: int) -> None:
     """Delete a node; those that pointed to it point nowhere."""
-    tx.execute("UPDATE RuleChainNode SET nextNodeId = NULL WHERE nextNodeId = %s", (node_id,))
-    tx.execute("DELETE FROM RuleChainNode WHERE id = %s", (node_id,))
+    for row in tx.all("SELECT id FROM RuleChainNode WHERE nextNodeId = %s", (node_id,)):
+        tx.update("RuleChainNode", row["id"], {"nextNodeId": None})
+    tx.delete("RuleChainNode", {"id": node_id})

@@ -235,6 +235,11 @@ _ALL = (
         "created_by:id status:text created_at:instant expires_at:instant last_used_at:instant",
     ),
     _table(
+        "audit_log",
+        "id:id at:instant organization_id:id actor_kind:text actor_id:id actor_name:text "
+        "action:text resource:text resource_id:id changes:json address:text request_id:text",
+    ),
+    _table(
         "device_status",
         "uuid:text status:text metadata:json reported_at:instant last_seen_at:instant",
     ),

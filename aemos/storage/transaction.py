@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aemos.model import Instant
 from aemos.storage.dialects.base import Connection, Cursor, Dialect
@@ -21,6 +21,16 @@ def marks(values: Collection[object]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
+class Trail(Protocol):
+    """Takes down what one transaction changes (`aemos.storage.audit`)."""
+
+    def watches(self, table: str) -> bool:
+        """@return: whether changes of this table are of interest."""
+
+    def note(self, tx: Transaction, table: str, before: Row | None, after: Row | None) -> None:
+        """Take a change down. @param before: None = the row is new. @param after: None = gone."""
+
+
 class Transaction:
     """One transaction on one connection, used by one thread.
 
@@ -35,6 +45,7 @@ class Transaction:
         self._cursor = cursor
         self.dialect = dialect
         self.now = now
+        self.trail: Trail | None = None
 
     def all(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         """@return: every row of the result."""
@@ -77,7 +88,10 @@ class Transaction:
             tuple(params.values()),
         )
         given = values.get("id")
-        return cursor.lastrowid or 0 if given is None else given
+        row_id: int = cursor.lastrowid or 0 if given is None else given
+        if self.trail is not None and self.trail.watches(table):
+            self.trail.note(self, table, None, {**values, "id": row_id})
+        return row_id
 
     def update(self, table: str, id: int, changes: Mapping[str, Any]) -> int:
         """Change columns of the row with this id; `updatedAt` becomes `now`.
@@ -92,9 +106,14 @@ class Transaction:
             changes = {"updatedAt": self.now, **changes}
         params = declared.encoded(changes)
         assignments = ", ".join(f"{column} = %s" for column in params)
-        return self.execute(
+        trail = self.trail if self.trail is not None and self.trail.watches(table) else None
+        before = None if trail is None else self._row(table, id)
+        count = self.execute(
             f"UPDATE {table} SET {assignments} WHERE id = %s", (*params.values(), id)
         )
+        if trail is not None and before is not None:
+            trail.note(self, table, before, self._row(table, id))
+        return count
 
     def delete(self, table: str, key: Mapping[str, Any]) -> int:
         """Delete the rows whose columns have exactly these values; at least one must be named.
@@ -104,8 +123,11 @@ class Transaction:
         if not key:
             raise ValueError(f"no column of {table} to delete by")
         params = TABLES[table].encoded(key)
-        condition = " AND ".join(f"{column} = %s" for column in params)
-        return self.execute(f"DELETE FROM {table} WHERE {condition}", tuple(params.values()))
+        condition, values = " AND ".join(f"{column} = %s" for column in params), (*params.values(),)
+        if self.trail is not None and self.trail.watches(table):
+            for row in self.all(f"SELECT * FROM {table} WHERE {condition}", values):
+                self.trail.note(self, table, row, None)
+        return self.execute(f"DELETE FROM {table} WHERE {condition}", values)
 
     def upsert(self, table: str, key: Sequence[str], values: Mapping[str, Any]) -> None:
         """Insert a row, or change the one that has the same `key` (primary key or unique index)."""
@@ -128,6 +150,9 @@ class Transaction:
         if not rows:
             return ()
         return self.dialect.insert_rows(self._cursor, table, columns, rows)
+
+    def _row(self, table: str, id: int) -> Row | None:
+        return self.one(f"SELECT * FROM {table} WHERE id = %s", (id,))
 
     def _run(self, sql: str, params: Iterable[Any]) -> Cursor:
         self._cursor.execute(self.dialect.statement(sql), tuple(params))

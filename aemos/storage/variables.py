@@ -80,4 +80,4 @@ def has_readings(tx: Transaction, variable_id: int) -> bool:
 
 def delete(tx: Transaction, variable_id: int) -> None:
     """@raise MissingReference: readings of the variable are stored."""
-    tx.execute("DELETE FROM TelemetryData WHERE id = %s", (variable_id,))
+    tx.delete("TelemetryData", {"id": variable_id})

@@ -54,6 +54,7 @@ _TABLES = (
     "verified_email",
     "login_session",
     "api_key",
+    "audit_log",
     "User",
     "Organization",
 )
