@@ -81,6 +81,7 @@ from aemos.services.events import (
     RuleDataCollected,
     RuleRan,
 )
+from aemos.services.fail_safe import FailSafe
 from aemos.services.history import History
 from aemos.services.key_login import KeyLogin
 from aemos.services.ledger import Ledger
@@ -101,6 +102,7 @@ from aemos.services.roles import Roles
 from aemos.services.rules.machinery import RuleMachinery
 from aemos.services.sensors import Sensors
 from aemos.services.sign_in_limits import SignInLimits
+from aemos.services.state_reports import StateReportIngest
 from aemos.services.status import StatusIngest
 from aemos.services.telemetry import ReadingIngest
 from aemos.services.token_use import TokenUse
@@ -166,6 +168,11 @@ class Services:
         passed_on = PassedOn(self.ledger)
         status = StatusIngest(self.catalogue, writer, events, self.ledger)
         self.rules = RuleMachinery(database, events, reactor, settings.rules)
+        changes = self.rules.changes
+        self.fail_safe = FailSafe(database, events, self.commands, changes, reactor)
+        states = StateReportIngest(
+            self.catalogue, writer, events, self.ledger, changes, self.commands
+        )
         readings = ReadingIngest(
             self.catalogue,
             writer,
@@ -178,7 +185,7 @@ class Services:
             {
                 Kind.DATASTREAM: readings.handle,
                 Kind.STATUS: status.handle,
-                Kind.STATE: passed_on.state,
+                Kind.STATE: states.handle,
                 Kind.COMMAND: orders.command,
                 Kind.COMMAND_ACK: orders.acknowledged,
                 Kind.BROADCAST: passed_on.broadcast,
@@ -403,6 +410,12 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     metrics.counter("aemos_ledger_skipped", "refusals only counted", lambda: ledger.not_written)
     orders = services.commands
     metrics.gauge("aemos_commands_waiting", "not received yet", lambda: len(orders))
+    metrics.gauge(
+        "aemos_actuator_timers", "actuators to be stopped", lambda: len(services.fail_safe)
+    )
+    metrics.gauge(
+        "aemos_actuators_stuck", "that do not confirm it", lambda: services.fail_safe.stuck
+    )
     metrics.counter("aemos_commands", "by what they came to", lambda: orders.reached, "reached")
     metrics.gauge("aemos_mqtt_connections", "open connections", lambda: len(broker.connections))
     metrics.gauge("aemos_mqtt_subscriptions", "subscriptions", lambda: broker.subscription_count)

@@ -108,6 +108,7 @@ class Server(LoggedService):
         await self._services.presences.start()
         await self._doors.broker.start()
         await self._services.commands.start()
+        await self._services.fail_safe.start()
         self._doors.sys_topics.start()
         await self._services.rules.start()
         self._listeners = Listeners(reactor, settings, self._doors)
@@ -183,6 +184,7 @@ class Server(LoggedService):
         await self._within(ends, closing, "acknowledging what was taken")
         if services is not None:
             await self._within(ends, [ensureDeferred(services.rules.stop())], "rules")
+            services.fail_safe.stop()
             services.commands.stop()
             services.upkeep.stop()
             last = [

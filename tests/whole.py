@@ -124,6 +124,7 @@ async def open_whole(database: Database) -> tuple[Whole, Any]:
     )
 
     async def close() -> None:
+        services.fail_safe.stop()
         services.commands.stop()
         await services.outbox.stop()
         await services.token_use.stop()

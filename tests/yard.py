@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import attrs
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
 
 from aemos import json
 from aemos.config import schema
@@ -16,10 +19,21 @@ from aemos.mqtt.packets import Publish, Subscribe
 from aemos.services.catalogue import Catalogue
 from aemos.services.command_messages import CommandMessages
 from aemos.services.commands import Commands
-from aemos.services.events import CommandChanged, Events, MessageRefused
+from aemos.services.events import (
+    ActuatorStopped,
+    ActuatorStuck,
+    CommandChanged,
+    DeviceStateChanged,
+    Events,
+    MessageRefused,
+)
+from aemos.services.fail_safe import FailSafe
 from aemos.services.ledger import Ledger
-from aemos.storage.database import Database
-from tests.farm import NORTH, PUMPS, USERS
+from aemos.services.state_changes import StateChanges
+from aemos.services.state_reports import StateReportIngest
+from aemos.storage.database import Database, open_database
+from tests.conftest import settings_for
+from tests.farm import NORTH, PUMPS, USERS, sow
 from tests.mqtt_stage import Client, MemoryDatabase, Stage
 from tests.rows import until
 
@@ -33,14 +47,30 @@ def device(uuid: str = PUMP) -> Principal:
     return Principal(PrincipalKind.DEVICE, uuid, NORTH, {NORTH: frozenset()})
 
 
+class Timed:
+    """The reactor, but for the time, which is that of a clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    def seconds(self) -> float:
+        return self.clock.seconds()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
 @attrs.define
 class Yard:
     """The server; what clients of its stage publish is judged by the real services."""
 
     database: Database
+    time: Timed
     events: Events
     stage: Stage
     commands: Commands
+    changes: StateChanges
+    fail_safe: FailSafe
     happened: list[object] = attrs.field(factory=list)
 
     @property
@@ -59,6 +89,23 @@ class Yard:
     def listen(self, client: Client, topic_filter: str, qos: int) -> None:
         """Subscribe; what comes with the SUBACK stays to be read."""
         client.send(Subscribe(1, ((topic_filter, qos),)))
+
+    def again(self, at: float = 0.0, mqtt: MemoryDatabase | None = None) -> Yard:
+        """@param at: seconds after the first start. @param mqtt: what was left of MQTT sessions.
+
+        @return: the server when it is started once more on the same database.
+        """
+        return open_yard(self.database, self.time, at, mqtt)
+
+    async def start(self) -> None:
+        """Take up what an earlier yard has left in the database."""
+        await self.result(self.commands.start())
+        await self.result(self.fail_safe.start())
+
+    def stop(self) -> None:
+        """End; what is stored stays."""
+        self.fail_safe.stop()
+        self.commands.stop()
 
     async def see(self, condition: Callable[[], object]) -> None:
         """Wait for what the threads of the database bring about; no time passes."""
@@ -140,26 +187,51 @@ class Yard:
         return await waiting
 
 
-def open_yard(
-    database: Database, mqtt: MemoryDatabase | None = None, at: float = 0.0, **settings: Any
-) -> Yard:
-    """@param database: with the rows of `tests.farm`. @param mqtt: what an earlier yard left.
+@contextlib.asynccontextmanager
+async def yard_on(url: str) -> AsyncIterator[Yard]:
+    """A yard on a database of its own, with the rows of `tests.farm`."""
+    time = Timed()
+    database = open_database(time, settings_for(url))
+    await database.start()
+    await database.transact(sow)
+    yard = open_yard(database, time)
+    yield yard
+    yard.stop()
+    await database.stop()
 
-    @param at: seconds after the time at which an earlier yard began.
-    """
+
+def open_yard(
+    database: Database, time: Timed, at: float = 0.0, mqtt: MemoryDatabase | None = None
+) -> Yard:
+    """@param time: of the database. @param at, mqtt: as for `Yard.again`."""
     events = Events()
     stage = Stage(mqtt, events)
     stage.clock.advance(at)
+    time.clock = stage.clock
     stage.login.known[PUMP] = device()
-    commands = Commands(database, events, schema.Commands(**settings), stage.clock)
+    commands = Commands(database, events, schema.Commands(), stage.clock)
     commands.publisher = stage.broker
     catalogue = Catalogue(database, events, schema.Ingest(), stage.clock)
     ledger = Ledger(database.writer, events, schema.Ingest())
     messages = CommandMessages(catalogue, database.writer, ledger, commands)
+    changes = StateChanges(database, events)
+    states = StateReportIngest(catalogue, database.writer, events, ledger, changes, commands)
     stage.broker.router = Router(
-        {Kind.COMMAND: messages.command, Kind.COMMAND_ACK: messages.acknowledged}, ledger
+        {
+            Kind.COMMAND: messages.command,
+            Kind.COMMAND_ACK: messages.acknowledged,
+            Kind.STATE: states.handle,
+        },
+        ledger,
     )
-    yard = Yard(database, events, stage, commands)
-    for event in (CommandChanged, MessageRefused):
+    fail_safe = FailSafe(database, events, commands, changes, stage.clock)
+    yard = Yard(database, time, events, stage, commands, changes, fail_safe)
+    for event in (
+        ActuatorStopped,
+        ActuatorStuck,
+        CommandChanged,
+        DeviceStateChanged,
+        MessageRefused,
+    ):
         events.subscribe(event, yard.happened.append)
     return yard

@@ -55,6 +55,9 @@ class Announcements:
         topic = f"devices/{event.device_uuid}/state"
         if not self._broker.has_subscribers(topic):
             return
+        # Compat: what was not there in the original is not there without need.
+        limited = event.max_on is not None
+        deadline = {"maxOn": event.max_on, "stopAt": event.stop_at} if limited else {}
         payload = json.encode(
             {
                 "type": "device_state_change",
@@ -67,6 +70,7 @@ class Announcements:
                 "initiatedBy": event.initiated_by,
                 "timestamp": event.at,
                 "priority": event.priority,
+                **deadline,
                 "metadata": {
                     "deviceId": event.device_id,
                     "isCritical": event.critical,

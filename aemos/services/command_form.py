@@ -27,6 +27,41 @@ _OPPOSITES: Mapping[str, str] = {"on": "off", "start": "stop", "open": "close"}
 _MAX_STATE, _MAX_VALUE = 50, 100  # characters, DeviceState.stateName, DeviceStateInstance.value
 
 
+MAX_ON = 2_592_000.0
+"""Seconds: whatever is switched on for longer is not watched."""
+
+
+@attrs.frozen
+class Limit:
+    """For how long something may be as it is ordered: after `max_on` seconds it has to be `off`.
+
+    `off` None = at the default value of the state that it is about.
+    """
+
+    max_on: float = attrs.field()
+    off: str | None = None
+
+    @max_on.validator
+    def _in_range(self, _: object, value: float) -> None:
+        if not 0 < value <= MAX_ON:
+            raise BadRequest(f'"maxOn" must be more than 0 and at most {MAX_ON:g} seconds')
+
+    @classmethod
+    def of(cls, max_on: object, off: object = None) -> Limit | None:
+        """@param max_on, off: as JSON has them; without `max_on` there is no limit.
+
+        @raise BadRequest: no such number, or no value of a state.
+        """
+        if max_on is None:
+            return None
+        if isinstance(max_on, bool) or not isinstance(max_on, (int, float)):
+            raise BadRequest('"maxOn" must be a number of seconds')
+        value = _scalar(off)
+        if off is not None and value is None:
+            raise BadRequest('"off" must be a value of the state')
+        return cls(float(max_on), value)
+
+
 @attrs.frozen
 class Order:
     """What a device is to do: `body` is the object that it gets as `command`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -12,14 +12,11 @@ from aemos.errors import BadRequest, NotFound
 from aemos.model import Instant, Principal
 from aemos.services import access
 from aemos.services.areas import random_uuid
-from aemos.services.command_form import MAX_PAYLOAD, Order, payload, state_key
+from aemos.services.command_form import MAX_PAYLOAD, Limit, Order, payload, state_key
 from aemos.storage import device_states, devices, sensors
 from aemos.storage.commands import NewCommand, TimerChange, new_order
 from aemos.storage.places import DEVICES, SENSORS
 from aemos.storage.transaction import Row, Transaction
-
-MAX_ON = 2_592_000.0
-"""Seconds: whatever is switched on for longer is not watched."""
 
 
 @attrs.frozen
@@ -32,22 +29,6 @@ class NewOrder:
     max_on: float | None = None
     off: Any = None
     qos: int = 2
-
-
-@attrs.frozen
-class Limit:
-    """For how long a state may be at what is ordered: after `max_on` seconds it has to be `off`.
-
-    `off` None = at its default value.
-    """
-
-    max_on: float = attrs.field()
-    off: str | None = None
-
-    @max_on.validator
-    def _in_range(self, _: object, value: float) -> None:
-        if not 0 < value <= MAX_ON:
-            raise BadRequest(f'"maxOn" must be more than 0 and at most {MAX_ON:g} seconds')
 
 
 @attrs.frozen
@@ -138,7 +119,7 @@ class Deadlines:
     ) -> Deadlines:
         """@param ttl, max_on: seconds.
 
-        @raise BadRequest: more than `commands.max_ttl`, or `MAX_ON`.
+        @raise BadRequest: more than `commands.max_ttl`, or what `Limit` takes.
         """
         longest = settings.max_ttl
         if ttl is not None and not 0 < ttl <= longest:
@@ -238,16 +219,22 @@ def order_state(
     value: str,
     at: Instant,
     limit: Limit | None,
-) -> TimerChange:
+    allowed: Collection[str],
+) -> TimerChange | None:
     """Let an order to bring a state to a value take the place of the timer that the state has.
 
-    @raise BadRequest: nothing says which value follows, or it is the one that is ordered.
+    @param allowed: the values that the state may have, none = all.
+    @return: None = there was none, and there is none.
+    @raise BadRequest: nothing says which value follows, or it is the one that is ordered, or none
+        that the state may have.
     """
     name: str = state["stateName"]
     timer = None
     if limit is not None:
         order = Order.of({"stateName": name, "value": value})
         stop = order.stop(limit.off, state["defaultValue"])
+        if allowed and stop.body["value"] not in allowed:
+            raise BadRequest(f"Value '{stop.body['value']}' is not allowed for this state")
         timer = timer_values(
             device["uuid"],
             organization_id,
@@ -258,4 +245,5 @@ def order_state(
             at,
             state["id"],
         )
-    return new_order(tx, device["uuid"] or "", state_key(name), value, at, timer)
+    change = new_order(tx, device["uuid"] or "", state_key(name), value, at, timer)
+    return change if change.begun or change.ended else None

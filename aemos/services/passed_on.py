@@ -32,10 +32,6 @@ class PassedOn:
         )
         self._object(message, done, Code.BROADCAST_ERROR, trusted)
 
-    def state(self, message: Message, done: Done) -> None:
-        """Accept a JSON object; a state changes over REST or by rules, not by this message."""
-        self._object(message, done, Code.DEVICE_STATE_ERROR, True)
-
     def rule_chains(self, message: Message, done: Done) -> None:
         """Accept a JSON object; results of rule chains are announced by the server itself."""
         self._object(message, done, Code.RULE_CHAIN_ERROR, True)

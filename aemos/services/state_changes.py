@@ -13,9 +13,10 @@ from aemos import json
 from aemos.errors import BadRequest, NotFound
 from aemos.model import Instant, Principal
 from aemos.services import access
+from aemos.services.command_form import Limit
 from aemos.services.device_states import state_for
 from aemos.services.events import DeviceStateChanged, Events
-from aemos.services.order_intake import Limit, order_state
+from aemos.services.order_intake import order_state
 from aemos.storage import device_states, devices
 from aemos.storage.database import Database
 from aemos.storage.places import DEVICES
@@ -190,7 +191,9 @@ class StateChanges:
             if trigger is not None:
                 TRIGGERS.store(tx, [trigger])
         owner = DEVICES.owner(tx, device["id"])
-        change = order_state(tx, device, state, owner, value, at, limit) if ordered else None
+        change = None
+        if ordered:
+            change = order_state(tx, device, state, owner, value, at, limit, allowed)
         begun = None if change is None else change.begun
         event = DeviceStateChanged(
             device_id=device["id"],

@@ -17,11 +17,10 @@ from aemos.services.catalogue import digest
 from aemos.services.commands import NoReply
 from aemos.services.events import CommandChanged, MessageRefused
 from aemos.services.order_intake import NewOrder
-from aemos.storage.database import Database
 from aemos.storage.listing import Listing
 from aemos.storage.transaction import Transaction
-from tests.farm import NORTH, PUMPS, SOUTH, UUIDS, sow
-from tests.yard import ADMIN, PUMP, STRANGER, TOPIC, VIEWER, Yard, open_yard
+from tests.farm import NORTH, PUMPS, SOUTH, UUIDS
+from tests.yard import ADMIN, PUMP, STRANGER, TOPIC, VIEWER, Yard, yard_on
 
 ON = NewOrder("on", {"speed": 3})
 ACK = f"{TOPIC}/ack"
@@ -29,11 +28,9 @@ TOKEN = "f0" * 32
 
 
 @pytest_twisted.async_yield_fixture
-async def yard(database: Database) -> AsyncIterator[Yard]:
-    await database.transact(sow)
-    yard = open_yard(database)
-    yield yard
-    yard.commands.stop()
+async def yard(database_url: str) -> AsyncIterator[Yard]:
+    async with yard_on(database_url) as yard:
+        yield yard
 
 
 def plant_token(tx: Transaction) -> None:
@@ -182,28 +179,28 @@ async def test_after_a_restart_a_stored_session_reports_on_what_it_was_sent_befo
     command = await give(yard)
     first = await yard.received_by(pump)
     await yard.became("sent")
-    yard.commands.stop()
-    next_start = open_yard(yard.database, yard.stage.database)
-    await next_start.commands.start()
+    yard.stop()
+    next_start = yard.again(mqtt=yard.stage.database)
+    await next_start.start()
     pump = next_start.pump(clean=False, present=True)
     again = await next_start.received_by(pump)
     assert (again.dup, again.payload) == (True, first.payload)
     next_start.stage.finish(pump, again)
     await next_start.became("received", command["commandId"])
     assert await next_start.quiet(pump)
-    next_start.commands.stop()
+    next_start.stop()
 
 
 async def test_what_was_stored_and_not_sent_is_sent_after_a_restart(yard: Yard) -> None:
     command = await give(yard)
-    yard.commands.stop()
-    next_start = open_yard(yard.database)
-    await next_start.commands.start()
+    yard.stop()
+    next_start = yard.again()
+    await next_start.start()
     pump = next_start.pump()
     next_start.listen(pump, TOPIC, 2)
     message = await next_start.received_by(pump)
     assert json.decode(message.payload)["commandId"] == command["commandId"]
-    next_start.commands.stop()
+    next_start.stop()
 
 
 async def test_it_expires_on_the_millisecond_and_is_sent_no_more(yard: Yard) -> None:
@@ -221,12 +218,12 @@ async def test_it_expires_on_the_millisecond_and_is_sent_no_more(yard: Yard) -> 
 
 async def test_what_expired_while_the_server_was_down_expired_at_its_time(yard: Yard) -> None:
     command = await give(yard, NewOrder("on", ttl=1.5))
-    yard.commands.stop()
-    next_start = open_yard(yard.database, at=60)
-    await next_start.commands.start()
+    yard.stop()
+    next_start = yard.again(at=60)
+    await next_start.start()
     told = await next_start.became("expired", command["commandId"])
     assert told.at == command["expiresAt"]
-    next_start.commands.stop()
+    next_start.stop()
 
 
 async def test_what_was_received_does_not_expire(yard: Yard) -> None:

@@ -9,16 +9,22 @@ from msgspec import Meta
 from aemos.http.render import Answer, success
 from aemos.http.routing import Call, route
 from aemos.http.schemas import Body, FreeQuery, Guid, Name
+from aemos.services.command_form import Limit
 from aemos.services.state_changes import StateChanges
 
 
 class NewInstance(Body):
-    """Body of `POST /device-state-instances`."""
+    """Body of `POST /device-state-instances`.
+
+    After `maxOn` seconds the state has to be at `off`, or at its default value.
+    """
 
     deviceUuid: Guid
     stateName: Name
     value: Annotated[str, Meta(min_length=1, max_length=100)]
     initiatedBy: Literal["user", "device", "system", "rule"] = "user"
+    maxOn: float | None = None
+    off: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
 
 class Newest(FreeQuery):
@@ -46,7 +52,12 @@ class DeviceStateInstanceRoutes:
     async def create(self, call: Call, body: NewInstance) -> Answer:
         """Give a state of a device a new value."""
         row = await self._changes.set_by_name(
-            call.principal, body.deviceUuid, body.stateName, body.value, body.initiatedBy
+            call.principal,
+            body.deviceUuid,
+            body.stateName,
+            body.value,
+            body.initiatedBy,
+            Limit.of(body.maxOn, body.off),
         )
         return success(data=row)
 

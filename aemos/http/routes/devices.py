@@ -23,6 +23,7 @@ from aemos.http.schemas import (
     given,
 )
 from aemos.model import PrincipalKind
+from aemos.services.command_form import Limit
 from aemos.services.devices import Devices
 from aemos.services.state_changes import StateChanges
 from aemos.services.tokens import DeviceTokens, Holder
@@ -104,10 +105,15 @@ class NewToken(Struct, kw_only=True):
 
 
 class NewValue(Body):
-    """Body of `PATCH /devices/:id/states/:stateId`; the device decides which organization."""
+    """Body of `PATCH /devices/:id/states/:stateId`; the device decides which organization.
+
+    After `maxOn` seconds the state has to be at `off`, or at its default value.
+    """
 
     value: StateValue
     organizationId: Id | None = None
+    maxOn: float | None = None
+    off: StateValue | None = None
 
 
 class DeviceRoutes:
@@ -178,5 +184,8 @@ class DeviceRoutes:
     )
     async def set_state(self, call: Call, device_id: int, state_id: int, body: NewValue) -> Answer:
         """Give a state of a device a new value."""
-        row = await self._changes.set_by_id(call.principal, device_id, state_id, body.value)
+        limit = Limit.of(body.maxOn, body.off)
+        row = await self._changes.set_by_id(
+            call.principal, device_id, state_id, body.value, limit
+        )
         return success(data=row)

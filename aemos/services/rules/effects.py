@@ -214,6 +214,7 @@ class Effects:
             rule,
             depth,
             self._only_new,
+            command.limit,
         )
 
 
@@ -221,10 +222,11 @@ def _noted(change: DeviceStateChanged) -> dict[str, Any]:
     return {
         field.name: getattr(change, field.name)
         for field in attrs.fields(DeviceStateChanged)
-        if field.name != "trigger"
+        if field.name not in ("trigger", "timer")  # both are in the database
     }
 
 
 def remembered(noted: Mapping[str, Any]) -> DeviceStateChanged:
     """@return: a change that was noted by an earlier process, to be told once more."""
-    return DeviceStateChanged(**{**noted, "at": Instant.parse(noted["at"])})
+    times = {name: Instant.parse(noted[name]) for name in ("at", "stop_at") if noted.get(name)}
+    return DeviceStateChanged(**{**noted, **times})

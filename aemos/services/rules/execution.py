@@ -10,6 +10,7 @@ import attrs
 
 from aemos.errors import BadRequest
 from aemos.model import Instant
+from aemos.services.command_form import Limit
 from aemos.services.rules import values
 from aemos.services.rules.conditions import evaluate, leaves
 from aemos.services.rules.snapshot import Snapshot
@@ -50,6 +51,7 @@ class Command:
     device_uuid: str
     state_name: str
     value: Any
+    limit: Limit | None = None
 
 
 @attrs.define
@@ -214,10 +216,13 @@ def _act(config: Mapping[str, Any], node_id: int, outcome: Run) -> dict[str, Any
 
 
 def _command(node_id: int, given: Any) -> Command:
-    """@raise BadRequest: no command, or one without device, state or value."""
+    """@raise BadRequest: no command, or one without device, state or value, or with a time limit
+    that is none.
+    """
     if not isinstance(given, dict):
         raise BadRequest("the action has no command")
     uuid, state = given.get("deviceUuid"), given.get("stateName")
     if not isinstance(uuid, str) or not isinstance(state, str) or given.get("value") is None:
         raise BadRequest("the command needs deviceUuid, stateName and value")
-    return Command(node_id, uuid, state, given["value"])
+    limit = Limit.of(given.get("maxOn"), given.get("off"))
+    return Command(node_id, uuid, state, given["value"], limit)
