@@ -12,7 +12,6 @@ from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
-import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -37,6 +36,7 @@ from aemos.services.events import (
 )
 from aemos.services.intervals import Interval
 from aemos.services.lazy_writes import LazyWrites
+from aemos.services.patience import NEVER, Patience, Thing
 from aemos.storage import presence
 from aemos.storage.commands import CONFIRMED, FAILED, RECEIVED
 from aemos.storage.database import Database
@@ -46,35 +46,9 @@ from aemos.storage.transaction import Row
 
 _TICK = 1.0  # seconds
 _SLICE = 500  # things looked at in one turn of the reactor: about 2 ms
-_LATE_AFTER, _SILENT_AFTER = 2, 5  # intervals
-_SHORT = 30.0  # seconds: a session that says nothing about whether its client stays connected
 _WRITE_EVERY = 60.0  # seconds between two writes of one lastSeen
-_NEVER = float("inf")
 _ANSWERS = (RECEIVED, CONFIRMED, FAILED)  # statuses of a command that its device brought about
-_LONG_AGO = Instant(0)
 _WORSE = (ONLINE, LATE, SILENT, OFFLINE).index
-
-
-@attrs.define(slots=True, eq=False)
-class _Thing:
-    """What is known of one uuid; times in reactor seconds, -inf = never."""
-
-    uuid: str
-    presence: str | None = None  # None: it was told nowhere yet
-    since: Instant = _LONG_AGO
-    seen_at: float = -_NEVER  # the last sign of life
-    message_at: float = -_NEVER  # the last message in this run of the server
-    judged_from: float = 0.0  # silence counts from here on
-    interval: Interval = attrs.field(factory=Interval)
-    sessions: int = 0
-    stays: bool = False  # uses to stay connected, so that the end of its session means something
-    left_at: float = 0.0
-    due: float = _NEVER  # when it is judged again
-    written_at: float = -_NEVER
-
-    @property
-    def last_seen(self) -> Instant | None:
-        return None if self.seen_at == -_NEVER else Instant.of(self.seen_at)
 
 
 class Presences:
@@ -93,11 +67,12 @@ class Presences:
         """The catalogue must have subscribed to `IdentityChanged` before."""
         self._database, self._events, self._catalogue = database, events, catalogue
         self._settings, self._clock = settings, clock
-        self._things: dict[str, _Thing] = {}
+        self._things: dict[str, Thing] = {}
         self._heard: set[str] = set()
         self._spoke: list[str] = []  # what was heard up to the last tick
         self._going_on: IDelayedCall | None = None
         self._due: list[tuple[float, str]] = []  # a heap; outdated entries stay until their time
+        self._patience = Patience(settings)
         self._stopped = False
         self._ticking = LoopingCall(self._tick)
         self._ticking.clock = clock
@@ -121,17 +96,18 @@ class Presences:
         Nothing changes by the restart itself: silence counts from `presence.settle` seconds after
         now, by when those who were connected are back.
         """
-        began = self._clock.seconds() + self._settings.settle
+        settled_at = self._clock.seconds() + self._settings.settle
+        self._patience = Patience(self._settings, settled_at)
         for row in await self._database.read(presence.load):
-            thing = _Thing(row["uuid"], row["presence"], row["since_at"])
+            thing = Thing(row["uuid"], row["presence"], row["since_at"])
             if row["last_seen_at"] is not None:
                 thing.seen_at = thing.written_at = row["last_seen_at"] / 1000
             thing.interval = Interval.of(row["interval_ms"] / 1000)
             thing.stays = row["stays"]
-            thing.judged_from = thing.left_at = began
+            thing.judged_from = settled_at
             self._things[thing.uuid] = thing
             if thing.presence != OFFLINE:
-                self._judge_at(thing, self._next_look(thing, began))
+                self._judge_at(thing, self._patience.next_look(thing, settled_at))
         self._ticking.start(_TICK, now=False).addErrback(
             lambda failure: self._log.failure("presence is judged no more", failure)
         )
@@ -147,7 +123,10 @@ class Presences:
             self._going_on.cancel()
         now = self._clock.seconds()
         for uuid in {*self._spoke, *self._heard}:
-            self._spoken(self._thing(uuid), now)
+            self._spoken(uuid, now)
+        for thing in self._things.values():
+            if thing.sessions and thing.stays != thing.stays_connected(now):
+                self._write(thing)
 
     async def stop(self) -> None:
         """Write down what is known; what the database does not take now is lost."""
@@ -216,7 +195,7 @@ class Presences:
             return
         now = self._clock.seconds()
         thing = self._thing(event.client.identity.name)
-        thing.sessions += 1
+        thing.connected(now)
         self._lives(thing, now)
 
     def _gone(self, event: ClientGone) -> None:
@@ -225,14 +204,8 @@ class Presences:
         if self._stopped or thing is None or not _is_thing(client.identity):
             return
         now = self._clock.seconds()
-        thing.sessions = max(0, thing.sessions - 1)
         lasted = (event.at - client.connected_at) / 1000
-        interval = thing.interval.seconds
-        if interval is None:
-            thing.stays = not client.messages_received or lasted > _SHORT
-        else:
-            thing.stays = lasted > max(_SHORT, _LATE_AFTER * interval)
-        thing.left_at = thing.seen_at = now
+        thing.left(now, lasted, spoke=client.messages_received > 0)
         self._judge(thing, now)
 
     def _identity_changed(self, event: IdentityChanged) -> None:
@@ -256,7 +229,7 @@ class Presences:
         self._going_on = None
         now = self._clock.seconds()
         for uuid in self._spoke[-_SLICE:]:
-            self._spoken(self._thing(uuid), now)
+            self._spoken(uuid, now)
         del self._spoke[-_SLICE:]
         for _ in range(_SLICE):
             if not self._due or self._due[0][0] > now:
@@ -264,83 +237,50 @@ class Presences:
             due, uuid = heappop(self._due)
             thing = self._things.get(uuid)
             if thing is not None and thing.due == due:
-                thing.due = _NEVER
+                thing.due = NEVER
                 self._judge(thing, now)
         if self._spoke or (self._due and self._due[0][0] <= now):
             self._going_on = self._clock.callLater(0, self._go_on)
 
-    def _spoken(self, thing: _Thing, now: float) -> None:
-        gap = now - thing.message_at
-        if 0 < gap < _NEVER:  # the clock may have been set back
-            thing.interval.learn(gap)
-        thing.message_at = now
-        if not thing.sessions and now - thing.left_at > 2 * _TICK:
-            thing.stays = False  # it gets along without a session
+    def _spoken(self, uuid: str, now: float) -> None:
+        thing = self._thing(uuid)
+        thing.spoke(now)
         self._lives(thing, now)
 
-    def _lives(self, thing: _Thing, now: float) -> None:
+    def _lives(self, thing: Thing, now: float) -> None:
         thing.seen_at = now
         thing.judged_from = max(thing.judged_from, now)
-        # Whoever is back does not say yet whether it stays.
-        thing.left_at = max(thing.left_at, now)
         if thing.presence != ONLINE:
             self._change(thing, ONLINE)
         elif now - thing.written_at >= _WRITE_EVERY:
             self._write(thing)
-        look = self._next_look(thing, now)
+        look = self._patience.next_look(thing, now)
         # A look that comes too early finds out; one that is much too late is moved.
         if look < thing.due:
             self._judge_at(thing, look)
 
-    def _judge(self, thing: _Thing, now: float) -> None:
+    def _judge(self, thing: Thing, now: float) -> None:
         """Find out what it is now, by the time that has passed; only a sign of life improves it."""
-        verdict = self._by_silence(thing, now)
+        verdict = self._patience.verdict(thing, now)
         if thing.presence is None or _WORSE(verdict) > _WORSE(thing.presence):
             self._change(thing, verdict)
         if thing.presence != OFFLINE:
-            self._judge_at(thing, self._next_look(thing, now))
+            self._judge_at(thing, self._patience.next_look(thing, now))
 
-    def _by_silence(self, thing: _Thing, now: float) -> str:
-        if not thing.sessions and thing.stays and now >= self._gone_at(thing):
-            return OFFLINE
-        late, silent = self._limits(thing)
-        if now >= silent:
-            return SILENT if thing.sessions else OFFLINE
-        return LATE if now >= late else ONLINE
-
-    def _next_look(self, thing: _Thing, now: float) -> float:
-        moments = self._limits(thing)
-        if not thing.sessions and thing.stays:
-            moments = (*moments, self._gone_at(thing))
-        return min((moment for moment in moments if moment > now), default=_NEVER)
-
-    def _limits(self, thing: _Thing) -> tuple[float, ...]:
-        """@return: when it is late, and when it is silent."""
-        interval = thing.interval.seconds
-        if interval is None:
-            if thing.sessions or thing.stays:
-                return _NEVER, _NEVER  # it need not say anything
-            interval = self._settings.assumed_interval
-        start = thing.judged_from + self._settings.grace
-        return start + _LATE_AFTER * interval, start + _SILENT_AFTER * interval
-
-    def _gone_at(self, thing: _Thing) -> float:
-        return thing.left_at + self._settings.grace
-
-    def _judge_at(self, thing: _Thing, moment: float) -> None:
+    def _judge_at(self, thing: Thing, moment: float) -> None:
         if moment < thing.due:
             thing.due = moment
             heappush(self._due, (moment, thing.uuid))
 
     # ------------------------------------------------------------------ records
 
-    def _thing(self, uuid: str) -> _Thing:
+    def _thing(self, uuid: str) -> Thing:
         thing = self._things.get(uuid)
         if thing is None:
-            thing = self._things[uuid] = _Thing(uuid)
+            thing = self._things[uuid] = Thing(uuid)
         return thing
 
-    def _change(self, thing: _Thing, becomes: str) -> None:
+    def _change(self, thing: Thing, becomes: str) -> None:
         before, thing.presence = thing.presence, becomes
         thing.since = Instant.of(self._clock.seconds())
         self._write(thing)
@@ -380,8 +320,9 @@ class Presences:
             self._writes.put(uuid, {})
             self._events.publish(PresenceForgotten(uuid))
 
-    def _write(self, thing: _Thing) -> None:
-        thing.written_at = self._clock.seconds()
+    def _write(self, thing: Thing) -> None:
+        now = thing.written_at = self._clock.seconds()
+        thing.stays = thing.stays_connected(now)
         values = {
             "presence": thing.presence,
             "since_at": thing.since,

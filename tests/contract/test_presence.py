@@ -278,6 +278,16 @@ async def test_after_a_restart_those_who_do_not_come_back_are_offline(world: Wor
     await world.presences.stop()
 
 
+async def test_an_actuator_that_only_listened_is_missed_after_a_restart(world: World) -> None:
+    world.connect(PUMP)
+    world = await again(world)
+    world.wait(SETTLE + GRACE - 1)
+    assert world.of(PUMP) == "online"
+    world.wait(1)
+    assert world.told == [(PUMP, "online", "offline")]
+    await world.presences.stop()
+
+
 async def test_what_was_known_outlives_a_restart(world: World) -> None:
     world.report(10, every=60)
     world.wait(2 * 60 + GRACE)
