@@ -35,8 +35,8 @@ lint: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	python bench/ingest.py
 
-# The browser libraries, from npm into aemos/web/vendor/, which wheels carry.
-web: aemos/web/vendor/LICENSES.txt
+# The browser libraries from npm and the guides as pages, for aemos/web/; wheels carry both.
+web: aemos/web/vendor/LICENSES.txt aemos/web/guides/index.html
 
 # MariaDB, mosquitto clients ...: what the tests use besides Python, where we may install it.
 parts:
@@ -44,7 +44,7 @@ parts:
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -rf aemos/web/vendor aemos/web/node_modules twisted/plugins/dropin.cache
+	rm -rf aemos/web/guides aemos/web/vendor aemos/web/node_modules twisted/plugins/dropin.cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/run.stamp: setup.cfg setup.py etc/constraints.txt | $(BIN)/python
@@ -76,6 +76,10 @@ aemos/web/vendor/LICENSES.txt: aemos/web/node_modules/.package-lock.json
 	cp aemos/web/node_modules/socket.io-client/dist/socket.io.* $(@D)/socketio/
 	cd aemos/web/node_modules && for name in htm mqtt rapidoc socket.io-client uplot; do \
 		printf '%s\n\n' "$$name"; cat $$name/LICENSE*; printf '\n\n'; done > ../vendor/LICENSES.txt
+
+aemos/web/guides/index.html: README.rst $(wildcard docs/*.rst) docs/render.py | $(BIN)/python
+	@$(BIN)/python -c 'import docutils' 2>/dev/null || $(PIP) docutils
+	$(BIN)/python docs/render.py $(@D)
 
 aemos/web/node_modules/.package-lock.json: aemos/web/package.json aemos/web/package-lock.json $(BIN)/npm
 	cd aemos/web && npm ci --ignore-scripts

@@ -29,6 +29,8 @@ WEB = Path(aemos.__file__).parent / "web"
 LIBRARIES = "vendor/LICENSES.txt"
 """What `make web` writes last: without it the pages cannot work."""
 
+GUIDES = "guides/index.html"
+
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -145,6 +147,31 @@ class _Page(_Served):
         return self.send(request, self._files.get(self._name))
 
 
+class _Guides(_Served):
+    """The guides that `make web` rendered, below `/docs`."""
+
+    isLeaf = True
+    template = "/docs"
+
+    def __init__(self, files: Files) -> None:
+        super().__init__()
+        self._files = files
+
+    def render_GET(self, request: Request) -> bytes:
+        """Part of `IResource`; HEAD comes here, too."""
+        self.begin(request)
+        segments = [segment.decode("ascii", "replace") for segment in request.postpath or ()]
+        try:
+            self._files.get(GUIDES)
+        except NotFound:
+            return self.send(request, self._files.get("bare.html"), 503)
+        try:
+            name = _name(["guides", f"{'/'.join(segments) or 'index'}.html"])
+            return self.send(request, self._files.get(name))
+        except NotFound as error:
+            return write(request, failure(error, Shape.E2))
+
+
 class _Folder(_Served):
     """Scripts, styles and libraries, below `/web/`."""
 
@@ -184,4 +211,4 @@ def pages(ports: Mapping[str, int], folder: Path = WEB) -> dict[str, IResource]:
     served: dict[str, IResource] = {
         path: _Page(files, path, name, policy) for path, (name, policy) in PAGES.items()
     }
-    return {**served, "/web": _Folder(files, ports)}
+    return {**served, "/docs": _Guides(files), "/web": _Folder(files, ports)}

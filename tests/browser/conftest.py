@@ -9,7 +9,7 @@ import attrs
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
-from aemos.http.pages import LIBRARIES, WEB
+from aemos.http.pages import GUIDES, LIBRARIES, WEB
 from tests.integration.server import PASSWORD, Server
 from tests.parts import missing, need
 
@@ -19,8 +19,8 @@ ADMIN = "admin@example.org"
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests."""
-    if not (WEB / LIBRARIES).is_file():
-        missing("the browser libraries are not installed (make web)")
+    if not all((WEB / name).is_file() for name in (LIBRARIES, GUIDES)):
+        missing("the browser libraries and the guides are not there (make web)")
     program = need("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

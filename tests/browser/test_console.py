@@ -195,7 +195,7 @@ def test_every_view_fits_and_is_accessible(
         show(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], view
         assert serious(page) == [], view
-    for path in ("/mqttClient.html",):
+    for path in ("/mqttClient.html", "/docs", "/docs/devices"):
         opened.visit(path).get_by_role("heading", level=1).wait_for()
         page.add_script_tag(path=str(axe))
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], path

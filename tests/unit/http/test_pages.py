@@ -137,3 +137,15 @@ async def test_without_the_libraries_a_page_says_what_to_do(served: Served) -> N
     answer = await served.get("/mqttClient.html")
     assert answer.code == 503
     assert "make web" in await answer.text()
+
+
+async def test_the_guides_are_served_where_they_were_rendered(served: Served) -> None:
+    assert (await served.get("/docs")).code == 503
+    (served.folder / "guides").mkdir()
+    for name in ("index", "devices"):
+        (served.folder / "guides" / f"{name}.html").write_text(f"<h1>{name}</h1>")
+    for path, name in {"/docs": "index", "/docs/": "index", "/docs/devices": "devices"}.items():
+        answer = await served.get(path)
+        assert (answer.code, await answer.text()) == (200, f"<h1>{name}</h1>"), path
+    for path in ("/docs/nothing", "/docs/devices/more", "/docs/..%2F..%2Findex"):
+        assert (await served.get(path)).code == 404, path
