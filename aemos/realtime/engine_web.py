@@ -159,6 +159,8 @@ class EngineResource(Resource):
         """Part of `IResource`."""
         request.template = "/socket.io"
         self._allow_origin(request)
+        # Long polls wait on purpose: how long says nothing about the server.
+        request.held = True
         if request.method == b"OPTIONS":
             _preflight(request)
         elif name := b"/".join(request.postpath or ()):
@@ -172,8 +174,6 @@ class EngineResource(Resource):
         return NOT_DONE_YET
 
     def _poll(self, request: Request) -> None:
-        # The client waits on purpose: how long says nothing about the server.
-        request.held = True  # type: ignore[attr-defined]
         sid = _argument(request, b"sid")
         session = self._engine.find(sid) if sid else None
         problem = _problem(request, session, "polling")

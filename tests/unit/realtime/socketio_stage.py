@@ -50,10 +50,12 @@ class Wire:
         self.world, self.name = world, name
         self.ready, self.reading, self.ended = True, True, False
         self.packets: list[bytes] = []
+        self.writes = 0
         self.answer: dict[str, Any] = {}
 
     def write(self, packets: Sequence[bytes]) -> None:
         assert self.ready
+        self.writes += 1
         self.packets += packets
 
     def read(self, wanted: bool) -> None:
