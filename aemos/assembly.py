@@ -77,7 +77,7 @@ from aemos.services.events import (
     DeviceStateChanged,
     Events,
     MessageRefused,
-    ReadingsStored,
+    ReadingsCommitted,
     RuleDataCollected,
     RuleRan,
 )
@@ -369,8 +369,9 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     """Bring the figures of all rooms together (spec/notifications-metrics.md section 3)."""
     writer, broker, ledger = services.database.writer, doors.broker, services.ledger
 
-    def stored(event: ReadingsStored) -> None:
-        metrics.message_stored(event.door, event.organization_id, event.new)
+    def committed(event: ReadingsCommitted) -> None:
+        for message in event.messages:
+            metrics.message_stored(message.door, message.organization_id, message.new)
 
     def refused(event: MessageRefused) -> None:
         metrics.message_judged(event.message.door, event.verdict.code.value)
@@ -391,7 +392,7 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
             actions=[action["SourceType"]["deviceType"] for action in actions],
         )
 
-    services.events.subscribe(ReadingsStored, stored)
+    services.events.subscribe(ReadingsCommitted, committed)
     services.events.subscribe(DeviceStateChanged, state_changed)
     services.events.subscribe(MessageRefused, refused)
     services.events.subscribe(RuleRan, rule_ran)

@@ -48,7 +48,7 @@ from aemos.services.events import (
     IdentityChanged,
     ReadingChanged,
     ReadingDeleted,
-    ReadingsStored,
+    ReadingsCommitted,
 )
 from aemos.services.history import History
 from aemos.services.ledger import Ledger
@@ -328,9 +328,9 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
         IdentityChanged,
         ReadingChanged,
         ReadingDeleted,
-        ReadingsStored,
     ):
         events.subscribe(event, farm.happened.append)
+    events.subscribe(ReadingsCommitted, lambda event: farm.happened.extend(event.messages))
 
     async def close() -> None:
         commands.stop()

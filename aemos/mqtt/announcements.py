@@ -12,6 +12,7 @@ from aemos.services.events import (
     MessageRefused,
     PresenceChanged,
     PresenceForgotten,
+    ReadingsCommitted,
     ReadingsStored,
 )
 
@@ -24,11 +25,17 @@ class Announcements:
 
     def listen(self, events: Events) -> None:
         """Begin to announce what `events` tell."""
-        events.subscribe(ReadingsStored, self.readings_stored)
+        events.subscribe(ReadingsCommitted, self.readings_committed)
         events.subscribe(DeviceStateChanged, self.device_state_changed)
         events.subscribe(MessageRefused, self.message_refused)
         events.subscribe(PresenceChanged, self.presence_changed)
         events.subscribe(PresenceForgotten, self.presence_forgotten)
+
+    def readings_committed(self, event: ReadingsCommitted) -> None:
+        """Announce what one commit stored."""
+        if self._broker.subscription_count:
+            for message in event.messages:
+                self.readings_stored(message)
 
     def readings_stored(self, event: ReadingsStored) -> None:
         """One `data_stream` message per new reading (spec/mqtt.md section 5.3, point 3)."""

@@ -20,6 +20,7 @@ from aemos.services.events import (
     PresenceChanged,
     ReadingChanged,
     ReadingDeleted,
+    ReadingsCommitted,
     ReadingsStored,
     StatusStored,
 )
@@ -31,7 +32,7 @@ class Feed:
     def __init__(self, hub: Hub, events: Events, clock: IReactorTime) -> None:
         self._hub, self._clock = hub, clock
         self._heard = hub.heard
-        events.subscribe(ReadingsStored, self._readings_stored)
+        events.subscribe(ReadingsCommitted, self._readings_committed)
         events.subscribe(ReadingChanged, self._reading_changed)
         events.subscribe(ReadingDeleted, self._reading_deleted)
         events.subscribe(StatusStored, self._status_stored)
@@ -39,10 +40,13 @@ class Feed:
         events.subscribe(PresenceChanged, self._presence_changed)
         events.subscribe(CommandChanged, self._command_changed)
 
+    def _readings_committed(self, event: ReadingsCommitted) -> None:
+        if self._heard:
+            for message in event.messages:
+                self._readings_stored(message)
+
     def _readings_stored(self, event: ReadingsStored) -> None:
         heard = self._heard
-        if not heard:
-            return
         sensor_room = f"device-uuid-{event.sensor_uuid}"
         everything = f"organization-{event.organization_id}"
         all_wanted = sensor_room in heard or everything in heard

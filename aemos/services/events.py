@@ -26,7 +26,7 @@ E = TypeVar("E")
 
 
 class ReadingsStored(msgspec.Struct, eq=False, gc=False):
-    """Readings of one message were committed; `new` of them, the rest are repeats without id."""
+    """The readings of one message; `new` of them, the rest are repeats without id."""
 
     sensor_id: int
     sensor_uuid: str
@@ -34,6 +34,12 @@ class ReadingsStored(msgspec.Struct, eq=False, gc=False):
     readings: Sequence[Reading]
     new: int
     door: str
+
+
+class ReadingsCommitted(msgspec.Struct, eq=False, gc=False):
+    """What one commit stored, message by message: one event, because a busy server has hundreds."""
+
+    messages: Sequence[ReadingsStored]
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -31,7 +31,7 @@ from aemos.services.events import (
     MessageRefused,
     PresenceChanged,
     PresenceForgotten,
-    ReadingsStored,
+    ReadingsCommitted,
     StatusStored,
 )
 from aemos.services.intervals import Interval
@@ -79,7 +79,7 @@ class Presences:
         self._writes: LazyWrites[str, Mapping[str, Any]] = LazyWrites(
             "presence", database, clock, presence.save
         )
-        events.subscribe(ReadingsStored, self._readings_stored)
+        events.subscribe(ReadingsCommitted, self._readings_committed)
         events.subscribe(StatusStored, lambda event: self._heard.add(event.uuid))
         events.subscribe(DeviceStateChanged, self._state_changed)
         events.subscribe(CommandChanged, self._command_changed)
@@ -175,8 +175,8 @@ class Presences:
         """A sensor or device gave a sign of life."""
         self._heard.add(uuid)
 
-    def _readings_stored(self, event: ReadingsStored) -> None:
-        self._heard.add(event.sensor_uuid)
+    def _readings_committed(self, event: ReadingsCommitted) -> None:
+        self._heard.update([message.sensor_uuid for message in event.messages])
 
     def _state_changed(self, event: DeviceStateChanged) -> None:
         if event.initiated_by == "device":

@@ -19,7 +19,7 @@ from aemos.errors import BadRequest, RowRefused, StorageUnavailable
 from aemos.model import ACCEPTED, Code, Done, Instant, Message, Verdict
 from aemos.services.catalogue import Catalogue, Identity, Variable
 from aemos.services.claims import refuted
-from aemos.services.events import Events, ReadingsStored
+from aemos.services.events import Events, ReadingsCommitted, ReadingsStored
 from aemos.services.interfaces import Follows
 from aemos.services.ledger import Ledger
 from aemos.storage.readings import READINGS, Reading
@@ -88,6 +88,7 @@ class ReadingIngest:
         self._catalogue, self._writer, self._watch = catalogue, writer, watch
         self._events, self._ledger = events, ledger
         self._max_items = settings.max_items
+        self._stored: list[ReadingsStored] = []  # by the commit that is being told about
 
     def handle(self, message: Message, done: Done) -> Unit | None:
         """Judge one message. `message.result` becomes its list of `Reading`.
@@ -194,11 +195,17 @@ class ReadingIngest:
             self._ledger.refuse(message, _DUPLICATE, done)
             return
         done(ACCEPTED)
-        self._events.publish(
+        if not self._stored:
+            self._writer.when_told(self._tell)
+        self._stored.append(
             ReadingsStored(
                 identity.id, identity.uuid, identity.organization_id, readings, new, message.door
             )
         )
+
+    def _tell(self) -> None:
+        stored, self._stored = self._stored, []
+        self._events.publish(ReadingsCommitted(stored))
 
 
 class _UnknownVariable(BadRequest):

@@ -128,6 +128,7 @@ class Writer:
         self.commit_seconds = 0.0
         self.away_since: Instant | None = None
         self._waiting_for_room: list[Callable[[], object]] = []
+        self._afterwards: list[Callable[[], object]] = []
         self._stopping = False
 
         # Shared with the thread. Appending to and popping from a deque is atomic; `_taking` makes
@@ -217,6 +218,10 @@ class Writer:
         else:
             callback()
 
+    def when_told(self, callback: Callable[[], object]) -> None:
+        """For a unit's `done`: call back once when all units of its batch know their outcome."""
+        self._afterwards.append(callback)
+
     def _push(self, item: _Interaction | None) -> None:
         self._queue.append(item)
         if not self._awake:
@@ -250,6 +255,12 @@ class Writer:
                 unit.done(error)
             except Exception:
                 self._log.failure("what waited for a commit failed")
+        callbacks, self._afterwards = self._afterwards, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                self._log.failure("what follows a commit failed")
 
     def _set_away(self, since: Instant | None, reason: str = "") -> None:
         if since is None and self.away_since is not None:

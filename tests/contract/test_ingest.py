@@ -32,6 +32,7 @@ from aemos.services.events import (
     Events,
     IdentityChanged,
     MessageRefused,
+    ReadingsCommitted,
     ReadingsStored,
     StatusStored,
 )
@@ -103,8 +104,11 @@ class Bench:
             },
             self.ledger,
         )
-        for event in (ReadingsStored, MessageRefused, StatusStored):
+        for event in (MessageRefused, StatusStored):
             self.events.subscribe(event, self.published.append)
+        self.events.subscribe(
+            ReadingsCommitted, lambda event: self.published.extend(event.messages)
+        )
         self.sensor = Principal(
             PrincipalKind.SENSOR,
             "sensor-1",

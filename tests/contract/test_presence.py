@@ -32,6 +32,7 @@ from aemos.services.events import (
     MessageRefused,
     PresenceChanged,
     PresenceForgotten,
+    ReadingsCommitted,
     ReadingsStored,
     StatusStored,
 )
@@ -62,7 +63,8 @@ class World:
 
     def say(self, uuid: str = SENSOR) -> None:
         """A sensor sends a reading, and the second is over."""
-        self.events.publish(ReadingsStored(NORTH, uuid, NORTH, (), 1, "http"))
+        message = ReadingsStored(NORTH, uuid, NORTH, (), 1, "http")
+        self.events.publish(ReadingsCommitted([message]))
         self.clock.advance(1)
 
     def report(self, times: int, every: int, uuid: str = SENSOR) -> None:

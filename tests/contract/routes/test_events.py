@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from aemos import json
 from aemos.model import Instant
-from aemos.services.events import ReadingsStored
+from aemos.services.events import ReadingsCommitted, ReadingsStored
 from aemos.storage.readings import Reading
 from tests.farm import NORTH, SOUTH, UUIDS
 from tests.rows import until
@@ -115,9 +115,8 @@ class Streams:
             for number, value in enumerate(values, 1)
         ]
         uuid = UUIDS[organization]
-        self.whole.services.events.publish(
-            ReadingsStored(organization, uuid, organization, readings, len(readings), "mqtt")
-        )
+        message = ReadingsStored(organization, uuid, organization, readings, len(readings), "mqtt")
+        self.whole.services.events.publish(ReadingsCommitted([message]))
 
 
 @pytest_twisted.async_yield_fixture

@@ -7,7 +7,7 @@ import pytest
 from aemos import json
 from aemos.model import Code, Instant, Kind, Verdict
 from aemos.mqtt.packets import PubAck, Publish, PubRec, PubRel, Will
-from aemos.services.events import ReadingsStored
+from aemos.services.events import ReadingsCommitted, ReadingsStored
 from aemos.storage.readings import Reading
 from tests.mqtt_stage import Client, Stage, sensor
 
@@ -287,7 +287,8 @@ def test_stored_readings_are_announced_one_message_each_and_repeats_are_not() ->
     stage = Stage()
     watch = watcher(stage, "devices/u/#")
     readings = [reading("25.6", 123), reading("25.7", None), reading("25.8", 124)]
-    stage.events.publish(ReadingsStored(1, "u", 1, readings, 2, "http"))
+    message = ReadingsStored(1, "u", 1, readings, 2, "http")
+    stage.events.publish(ReadingsCommitted([message]))
     first, second = watch.publishes()
     assert (first.topic, first.qos, first.retain) == (TOPIC, 1, False)
     assert json.decode(first.payload) == {
@@ -304,7 +305,8 @@ def test_stored_readings_are_announced_one_message_each_and_repeats_are_not() ->
 def test_readings_from_coap_are_not_announced_over_mqtt() -> None:
     stage = Stage()
     watch = watcher(stage)
-    stage.events.publish(ReadingsStored(1, "u", 1, [reading("1", 1)], 1, "coap"))
+    message = ReadingsStored(1, "u", 1, [reading("1", 1)], 1, "coap")
+    stage.events.publish(ReadingsCommitted([message]))
     assert watch.publishes() == []
 
 

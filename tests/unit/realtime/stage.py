@@ -15,7 +15,12 @@ from aemos.realtime.channel import Channel
 from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub
 from aemos.realtime.session import Sessions
-from aemos.services.events import DeviceStateChanged, Events, ReadingsStored
+from aemos.services.events import (
+    DeviceStateChanged,
+    Events,
+    ReadingsCommitted,
+    ReadingsStored,
+)
 from aemos.storage.readings import Reading
 
 NOON = 1_800_000_000.0
@@ -105,7 +110,8 @@ class World:
         )
 
     def store(self, *readings: Reading, uuid: str = "s-1", organization: int | None = 10) -> None:
-        self.events.publish(ReadingsStored(3, uuid, organization, readings, len(readings), "mqtt"))
+        message = ReadingsStored(3, uuid, organization, readings, len(readings), "mqtt")
+        self.events.publish(ReadingsCommitted([message]))
 
 
 def reading(telemetry_id: int = 1, value: str = "20.5", id: int | None = 100) -> Reading:
