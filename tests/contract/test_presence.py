@@ -256,10 +256,12 @@ async def test_a_restart_changes_nothing_for_those_who_come_back(world: World) -
     client = world.connect(PUMP)
     world.connect()
     world.report(10, every=10)
+    seen = world.presences.shown(PUMP)["lastSeen"]
     world.presences.freeze()
-    world.leave(client)  # the server closes its sessions when it stops
     world.wait(100)
+    world.leave(client)  # the server closes its sessions when it stops
     world = await again(world)
+    assert world.presences.shown(PUMP)["lastSeen"] == seen
     world.wait(SETTLE - 1)
     world.connect(PUMP)
     world.say()
@@ -300,6 +302,18 @@ async def test_what_was_known_outlives_a_restart(world: World) -> None:
     assert world.told == []
     world.wait(3 * 60)
     assert world.told == [(SENSOR, "late", "offline")]
+    await world.presences.stop()
+
+
+async def test_only_a_sign_of_life_makes_it_better(world: World) -> None:
+    world.report(10, every=60)
+    await world.presences.stop()
+    await world.database.transact(
+        lambda tx: tx.execute("UPDATE presence SET presence = 'silent', stays = %s", (False,))
+    )
+    world = await open_world(world.database)
+    world.wait(SETTLE + 5 * 60 + GRACE + 1)
+    assert world.told == [(SENSOR, "silent", "offline")]
     await world.presences.stop()
 
 
