@@ -101,6 +101,7 @@ class Engine:
         clock: IReactorTime,
     ) -> None:
         self._database, self._book, self._queue = database, book, queue
+        self._watched = book.watched
         self._effects, self._evaluation = effects, evaluation
         self._events, self._clock = events, clock
         self._jobs: deque[_Job] = deque()
@@ -153,7 +154,7 @@ class Engine:
 
         @return: None = nothing.
         """
-        watched = self._book.watched
+        watched = self._watched
         for reading in readings:
             if reading.telemetry_id in watched:
                 return self._consequences(readings)
@@ -164,7 +165,7 @@ class Engine:
         triggers: list[Trigger] = []
         news: list[tuple[Watched, Reading, Instant]] = []
         for reading in readings:
-            watched = self._book.watched.get(reading.telemetry_id)
+            watched = self._watched.get(reading.telemetry_id)
             if watched is None:
                 continue
             # A clock that runs ahead must not make every later reading look old.
@@ -208,7 +209,7 @@ class Engine:
             self._put(trigger)
 
     def _state_changed(self, event: DeviceStateChanged) -> None:
-        watched = self._book.watched.get((event.device_id, event.state))
+        watched = self._watched.get((event.device_id, event.state))
         if watched is not None:
             watched.put(event.new, event.at)
         trigger = event.trigger
@@ -252,7 +253,7 @@ class Engine:
                 task.chains = () if chain is None else (chain,)
             else:
                 slot = trigger.source_id
-                watched = self._book.watched.get(
+                watched = self._watched.get(
                     slot if trigger.kind == READING else (slot, trigger.name)
                 )
                 task.chains = () if watched is None else watched.chains
