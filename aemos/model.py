@@ -163,6 +163,7 @@ class Kind(enum.StrEnum):
     COMMAND_ACK = "commands/ack"
     BROADCAST = "broadcast"
     RULE_CHAINS = "rule-chains"
+    OTHER = "other"  # on no topic of ours; judged only when its sender may not publish there
 
 
 @attrs.define(slots=True, eq=False)

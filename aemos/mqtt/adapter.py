@@ -36,11 +36,11 @@ def classify(topic: str) -> tuple[Kind, str] | None:
 class Route:
     """Where the messages of one topic go; a connection keeps those that it publishes to.
 
-    `kind` is None for what is only routed. `forwards` tells whether an accepted message goes on to
-    subscribers as it came: a state does not, they get the announcement of the change. `allowed` is
-    the answer of the authorization; `discarded` marks topics starting with `$`, which clients
-    cannot publish to. `plain` topics are allowed and only routed. `spare` is the device that gets
-    the message from the service that judges it, not from the broker.
+    `kind` is None for what is only routed, unless it is denied. `forwards` tells whether an accepted
+    message goes on to subscribers as it came: a state does not, they get the announcement of the
+    change. `allowed` is the answer of the authorization; `discarded` marks topics starting with `$`,
+    which clients cannot publish to. `plain` topics are allowed and only routed. `spare` is the
+    device that gets the message from the service that judges it, not from the broker.
     """
 
     __slots__ = (
@@ -67,8 +67,10 @@ class Route:
         self.allowed = self.plain = False
 
     def allow(self, allowed: bool) -> None:
-        """Note what the authorization says."""
+        """Note what the authorization says; what it denies is refused like a message of ours."""
         self.allowed = allowed
+        if not allowed and self.kind is None:
+            self.kind = Kind.OTHER
         self.plain = allowed and self.kind is None and not self.discarded
 
     def message(self, principal: Principal, payload: bytes, qos: int, at: Instant) -> Message:

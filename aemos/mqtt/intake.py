@@ -246,7 +246,8 @@ class Intake:
             answer = b"\x50\x02" + packet_id.to_bytes(2, "big")
         else:
             answer = b""
-        clears = retain and not payload  # a retained message, whatever its topic [MQTT-3.3.1-10]
+        # A retained message, whatever its topic [MQTT-3.3.1-10].
+        clears = retain and not payload and route.allowed
         if route.kind is None or route.discarded or clears:
             self._route(route, qos, retain, packet_id, payload, answer)
             return
@@ -297,10 +298,8 @@ class Intake:
         broker = self._broker
         if route.discarded:
             broker.counters.dropped["reserved_topic"] += 1
-        elif route.allowed:
-            broker.forward(route.topic, payload, qos, retain, route.wire_topic)
         else:
-            broker.counters.denied += 1
+            broker.forward(route.topic, payload, qos, retain, route.wire_topic)
         if qos == 2 and isinstance(self._session, DurableSession):
             broker.store.record(Inbound(self._session.row, packet_id, True))
         if not qos:

@@ -35,17 +35,16 @@ def publish(broker: Broker, login: Login, session: Session, will: Will) -> None:
             )
 
     def decided(principal: Principal, allowed: bool) -> None:
-        if route.kind is not None:
-            message = route.message(principal, will.payload, will.qos, broker.now())
-            if allowed:
-                broker.router.handle(message, judged)
-            else:
-                broker.counters.denied += 1
-                broker.router.refuse(message, DENIED, judged)
-        elif allowed:
+        route.allow(allowed)
+        if route.kind is None:
             speak()
+            return
+        message = route.message(principal, will.payload, will.qos, broker.now())
+        if allowed:
+            broker.router.handle(message, judged)
         else:
             broker.counters.denied += 1
+            broker.router.refuse(message, DENIED, judged)
 
     def judged(verdict: Verdict) -> None:
         if verdict.accepted and route.forwards:

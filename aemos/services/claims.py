@@ -42,7 +42,7 @@ def refuted(
         PrincipalKind.DEVICE,
     ):
         return None
-    if principal.kind is PrincipalKind.USER:
+    if principal.kind in (PrincipalKind.USER, PrincipalKind.API_KEY):
         owner = identity.organization_id
         held = principal.administrator or (owner is not None and principal.may(permission, owner))
         return None if held else _NO_RIGHT

@@ -71,6 +71,17 @@ async def test_a_key_works_in_its_organization_only(whole: Whole) -> None:
         assert reply.status == expected, (parent, reply.body)
 
 
+async def test_a_program_stores_readings_with_its_key(whole: Whole) -> None:
+    reading = {"telemetryDataId": NORTH, "value": "21.5"}
+    for permissions, expected in ((["sensor.update"], 201), (["sensor.view"], 403)):
+        key = (await make(whole, permissions=permissions)).data["apiKey"]["key"]
+        reply = await whole.call("POST", "/api/v1/datastreams", key, reading)
+        assert reply.status == expected, reply.body
+    foreign = {**reading, "telemetryDataId": SOUTH}
+    key = (await make(whole, permissions=["sensor.update"])).data["apiKey"]["key"]
+    assert (await whole.call("POST", "/api/v1/datastreams", key, foreign)).status == 403
+
+
 @pytest.mark.parametrize("path", ["me", "logout"])
 async def test_a_key_is_no_person(whole: Whole, path: str) -> None:
     key = (await make(whole)).data["apiKey"]["key"]

@@ -139,6 +139,20 @@ def test_denied_device_message_is_noted_with_its_code() -> None:
     assert [json.decode(report.payload)["code"] for report in reports] == ["NOT_AUTHORIZED"]
 
 
+@pytest.mark.parametrize("retain", [False, True])
+def test_a_denied_message_on_any_other_topic_is_noted_too(retain: bool) -> None:
+    stage = Stage()
+    stage.login.known["u"] = sensor("u")
+    client = stage.client("c", user="u")
+    client.subscribe(("devices/u/errors", 0))
+    client.send(qos1(b"", topic="somewhere/denied", retain=retain))
+    (message,) = stage.router.denied
+    assert (message.kind, message.topic) == (Kind.OTHER, "somewhere/denied")
+    assert stage.broker.totals().denied == 1
+    reports = [packet for packet in client.packets() if isinstance(packet, Publish)]
+    assert [json.decode(report.payload)["topic"] for report in reports] == ["somewhere/denied"]
+
+
 def test_empty_payload_clears_what_was_retained_without_being_judged() -> None:
     """[MQTT-3.3.1-10], also on a topic whose messages are stored."""
     stage = Stage()
@@ -275,7 +289,7 @@ def test_will_goes_the_way_of_every_publish() -> None:
     stage.client("e", user="u", will=Will("$SYS/x", b"x", 1)).drop()
     stage.turn()
     assert [m.payload for m in stage.router.handled] == [b"offline", b"refuse"]
-    assert [m.topic for m in stage.router.denied] == ["devices/denied/status"]
+    assert [m.topic for m in stage.router.denied] == ["devices/denied/status", "denied"]
     assert [p.payload for p in watch.publishes()] == [b"offline"]
 
 
