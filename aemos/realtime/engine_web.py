@@ -74,10 +74,13 @@ class EngineSocket(Connection):
 
     def goodbye(self) -> None:
         """Part of `Connection`: not a disconnect from the namespace, so that clients come back."""
-        if self._aemos_session is not None:
-            self._aemos_session.lost(self, "the server is stopping")
+        session, self._aemos_session = self._aemos_session, None
+        if session is not None:
+            session.flush()
         if self.state == self.STATE_OPEN:
             self.close(_GOING_AWAY, "")
+        if session is not None:
+            session.lost(self, "the server is stopping")
 
     def gone(self, reason: str) -> None:
         """Part of `Connection`."""

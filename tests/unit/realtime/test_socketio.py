@@ -523,6 +523,7 @@ def test_a_session_moves_to_a_websocket_without_loss_or_reordering():
     poll.ready = False
     world.clock.advance(1)
     world.store(reading(1, "2", 101))
+    world.clock.advance(0)
     assert socket.say("5")[0].startswith('42["new-datastream",{"dataStream":{"id":101')
     assert poll.ended
     world.clock.advance(1)
