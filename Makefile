@@ -70,8 +70,6 @@ aemos/web/vendor/LICENSES.txt: aemos/web/node_modules/.package-lock.json
 		uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css ../vendor/
 	cd aemos/web/node_modules && cp htm/preact/standalone.module.js ../vendor/htm-preact.js
 	cd aemos/web/node_modules && cp qrcode-generator/dist/qrcode.mjs ../vendor/qrcode.js
-	cd aemos/web/node_modules && sed '/^.. sourceMappingURL=/d' \
-		socket.io-client/dist/socket.io.esm.min.js > ../vendor/socket.io.js
 	mkdir -p $(@D)/socketio
 	cp aemos/web/node_modules/socket.io-client/dist/socket.io.* $(@D)/socketio/
 	cd aemos/web/node_modules && for name in htm mqtt rapidoc socket.io-client uplot; do \

@@ -45,11 +45,13 @@ _POLICY = (
     "default-src 'none';base-uri 'none';form-action 'none';frame-ancestors 'none';"
     "img-src 'self' data:;script-src 'self';style-src 'self';connect-src 'self'"
 )
-_ANY_BROKER = " ws: wss:"  # a test client connects where its user says
+_ANY_SERVER = " ws: wss:"  # a test client connects where its user says
 
 PAGES = {
     "/": ("index.html", _POLICY),
-    "/mqttClient.html": ("mqttClient.html", _POLICY + _ANY_BROKER),
+    "/mqttClient.html": ("mqttClient.html", _POLICY + _ANY_SERVER),
+    "/socketClient.html": ("socketClient.html", _POLICY + _ANY_SERVER),
+    "/deviceSocketClient.html": ("deviceSocketClient.html", _POLICY + _ANY_SERVER),
 }
 """Path -> file and policy of each page."""
 

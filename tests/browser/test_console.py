@@ -131,7 +131,9 @@ def test_what_one_sees_follows_the_permissions(server: Server, window: Open) -> 
     server.add_sensor(organization="south")
     north, south = server.add_sensor(organization="north"), server.add_sensor(organization="south")
     page = window().sign_in("south@example.org")
-    expect(page.get_by_role("link", name="System")).to_have_count(0)
+    show(page, "system")
+    expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
+    expect(page.get_by_role("heading", name="Configuration in force")).to_have_count(0)
     show(page, "things")
     listed = page.get_by_role("listitem")
     expect(listed.filter(has_text=f"sensor {south.uuid[:8]}")).to_be_visible()
@@ -195,7 +197,7 @@ def test_every_view_fits_and_is_accessible(
         show(page, view)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], view
         assert serious(page) == [], view
-    for path in ("/mqttClient.html", "/docs", "/docs/devices"):
+    for path in ("/mqttClient.html", "/socketClient.html", "/docs", "/docs/devices"):
         opened.visit(path).get_by_role("heading", level=1).wait_for()
         page.add_script_tag(path=str(axe))
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], path

@@ -1,6 +1,6 @@
 // The console: sign-in, navigation by the part of the address behind "#", and the view that it names.
 import { html, render, useEffect, useState } from "../vendor/htm-preact.js";
-import { isAdministrator, may, routes, signIn, signOut, signedOut, user } from "./api.js";
+import { may, routes, signIn, signOut, signedOut, user } from "./api.js";
 import { Brand, ThemeSwitch } from "./chrome.js";
 import { offset, ZONE } from "./format.js";
 import { hangUp } from "./live.js";
@@ -28,7 +28,7 @@ const VIEWS = [
   { key: "mqtt", title: "MQTT", view: Mqtt, open: () => may("device.update") },
   { key: "rules", title: "Rules", view: Rules, open: () => may("rule.view") },
   { key: "alarms", title: "Alarms", view: Alarms, open: (served) => may("device.view") && served.has("GET /alarms") },
-  { key: "system", title: "System", view: System, open: isAdministrator },
+  { key: "system", title: "System", view: System, open: () => may("organization.update") },
 ];
 const DETAILS = { sensors: Sensor, devices: Device };
 
@@ -72,7 +72,7 @@ function Shell() {
       <nav class="menu" aria-label="Views">
         ${open.map(({ key, title }) => html`<a key=${key} href=${`#/${key}`} aria-current=${here?.key === key ? "page" : undefined}>
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${ICONS[key]} /></svg>${title}</a>`)}
-        <div class="more"><a href="/mqttClient.html">MQTT test client</a><a href="/docs">Guides</a><a href="/api/v1/docs">API reference</a></div>
+        <div class="more"><a href="/mqttClient.html">MQTT test client</a><a href="/socketClient.html">Socket.IO test client</a><a href="/docs">Guides</a><a href="/api/v1/docs">API reference</a></div>
       </nav>
       <main class="view" id="main" tabindex="-1">
         ${View ? html`<${View} key=${`${at.key}/${at.id}`} id=${at.id} organization=${at.organization} served=${served} />`

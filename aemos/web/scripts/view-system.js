@@ -1,6 +1,6 @@
 // System: health of each part, log level, configuration in force, audit log.
 import { html, useMemo, useState } from "../vendor/htm-preact.js";
-import { request } from "./api.js";
+import { isAdministrator, request } from "./api.js";
 import { time } from "./format.js";
 import { useApi } from "./hooks.js";
 import { Badge, Card, Loaded, Pager, Table } from "./parts.js";
@@ -10,9 +10,9 @@ const LEVELS = ["debug", "info", "warn", "error"];
 
 export function System({ served }) {
   return html`<div class="head"><h1>System</h1></div>
-    <div class="columns"><${Health} /><${LogLevel} /></div>
+    <div class="columns"><${Health} />${isAdministrator() && html`<${LogLevel} />`}</div>
     ${served.has("GET /audit-log") && html`<${Audit} />`}
-    <${Configuration} />`;
+    ${isAdministrator() && html`<${Configuration} />`}`;
 }
 
 function Health() {
@@ -50,17 +50,28 @@ function LogLevel() {
 function Audit() {
   const [page, setPage] = useState(0);
   const log = useApi(`/audit-log?limit=${PER_PAGE}&offset=${page * PER_PAGE}`, { every: 20 });
-  const rows = Object.values(log.data?.data ?? {})[0] ?? [];
+  const rows = log.data?.data.entries ?? [];
   return html`<${Card} title="Audit log" flush><${Loaded} from=${log} lines=${6} isEmpty=${() => !rows.length} empty="Nothing was changed yet.">
     <${Table} name="Audit log" rows=${rows} keyOf=${({ id }) => id} columns=${[
     ["When", (row) => time(row.at), "nowrap"],
-    ["Who", (row) => `${row.actorKind ?? ""} ${row.actorName ?? row.actor ?? ""}`, "nowrap"],
-    ["What", (row) => `${row.action} ${row.resource ?? row.resourceKind ?? ""} ${row.resourceId ?? ""}`, "nowrap"],
-    ["Changes", (row) => html`<code>${row.changes ? JSON.stringify(row.changes) : ""}</code>`, "wide"],
+    ["Who", (row) => html`${row.actorName || "–"}<br /><span class="muted small">${row.actorKind}</span>`],
+    ["What", (row) => html`${row.action} ${row.resource}<br /><span class="muted small">${row.resourceId ? `id ${row.resourceId}` : ""}</span>`],
+    ["Changes", (row) => Object.entries(row.changes ?? {}).map(([field, change]) => html`<div key=${field}><code>${field}</code> ${changed(change)}</div>`), "wide"],
     ["From", (row) => row.address ?? "", "nowrap"],
   ]} />
     <${Pager} page=${page} pages=${Math.ceil((log.data?.total ?? 0) / PER_PAGE)} onChange=${setPage} />
   <//><//>`;
+}
+
+/** @returns {string} what a field held before and after. */
+function changed(change) {
+  if (!Array.isArray(change)) return shortened(change);
+  return change.map(shortened).join(" → ");
+}
+
+function shortened(value) {
+  const text = value === null || value === undefined ? "–" : typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 80)} …` : text;
 }
 
 function Configuration() {
