@@ -36,11 +36,11 @@ def classify(topic: str) -> tuple[Kind, str] | None:
 class Route:
     """Where the messages of one topic go; a connection keeps those that it publishes to.
 
-    `kind` is None for what is only routed, unless it is denied. `forwards` tells whether an accepted
-    message goes on to subscribers as it came: a state does not, they get the announcement of the
-    change. `allowed` is the answer of the authorization; `discarded` marks topics starting with `$`,
-    which clients cannot publish to. `plain` topics are allowed and only routed. `spare` is the
-    device that gets the message from the service that judges it, not from the broker.
+    `kind` is None for what is only routed, unless it is denied. `forwards` tells whether an
+    accepted message goes on to subscribers as it came: a state does not, they get the announcement
+    of the change. `allowed` is the answer of the authorization; `discarded` marks topics that start
+    with `$`, which clients cannot publish to. `plain` topics are allowed and only routed. `spare`
+    is the device that gets the message from the service that judges it, not from the broker.
     """
 
     __slots__ = (
