@@ -152,6 +152,51 @@ def test_what_was_not_stored_is_shown_with_its_reason(
     )
 
 
+def test_a_rule_chain_is_replayed_switched_to_recording_and_shows_its_runs(
+    server: Server, window: Open
+) -> None:
+    sensor = server.add_sensor("temperature", organization="rules")
+    token, path = server.sign_in("rules"), "/api/v1/rule-chains"
+    of = {"organizationId": sensor.organization}
+    chain = server.post(path, {"name": "Too warm", **of}, token)[1]["data"]["id"]
+    condition = {"sourceType": "sensor", "UUID": sensor.uuid, "key": "temperature"}
+    node = {"name": "above 30", "type": "filter", "ruleChainId": chain, **of}
+    config = {**condition, "operator": ">", "value": 30}
+    assert server.post(f"{path}/nodes", {**node, "config": config}, token)[0] == 201
+    device = Device.of(server, sensor)
+    device.publish(sensor.datastream, {"variableName": "temperature", "value": 20})
+    device.leave()
+    page = window().sign_in("rules@example.org")
+    show(page, "rules")
+    page.get_by_role("button", name="Only record").click()
+    page.get_by_role("dialog").get_by_role("button", name="Only record").click()
+    expect(page.get_by_role("button", name="Go live")).to_be_visible()
+    page.get_by_role("button", name="Replay Too warm").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1 evaluations, would have acted 0 times")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Last runs of Too warm").click()
+    expect(page.get_by_role("region", name="Last runs, table")).to_contain_text("above 30 ✗")
+
+
+def test_a_command_is_given_and_its_state_followed(server: Server, window: Open) -> None:
+    sensor = server.add_sensor(organization="pumps")
+    token, of = server.sign_in("pumps"), {"organizationId": sensor.organization}
+    areas = server.get(f"/api/v1/areas?organizationId={sensor.organization}", token)[1]
+    area = areas["data"]["areas"][0]["id"]
+    pump = {"name": "Pump", "deviceType": "actuator", "areaId": area, **of}
+    status, body = server.post("/api/v1/devices", pump, token)
+    assert status == 201, body
+    page = window().sign_in("pumps@example.org")
+    show(page, f"devices/{body['data']['device']['id']}/{sensor.organization}")
+    page.get_by_label("Command", exact=True).fill("start")
+    page.get_by_role("button", name="Send").click()
+    given = page.get_by_role("region", name="Commands, table").get_by_role("row").nth(1)
+    expect(given).to_contain_text("start")
+    expect(given).to_contain_text("queued")
+    given.get_by_role("button", name="Cancel").click()
+    expect(given).to_contain_text("cancelled")
+
+
 def test_the_log_level_is_switched_and_the_configuration_found(
     server: Server, window: Open
 ) -> None:

@@ -40,8 +40,9 @@ function options({ lines, height, width, range, onZoom }) {
     cursor: { drag: { x: Boolean(onZoom), y: false, setScale: false }, points: { size: 7 } },
     series: [
       { value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleString()) },
-      ...lines.map(({ label, colour: name, scale = "y", fill }) => ({
-        label, scale, stroke: colour(name), width: 1.75, spanGaps: true, points: { show: false },
+      ...lines.map(({ label, colour: name, scale = "y", fill, dots }) => ({
+        label, scale, stroke: colour(name), width: 1.75, spanGaps: true,
+        ...(dots ? { paths: () => null, points: { show: true, size: 7, fill: colour(name) } } : { points: { show: false } }),
         fill: fill ? `${colour(name)}1f` : undefined, value: (_, value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(6))),
       })),
     ],
@@ -82,7 +83,7 @@ function spread(low, high, least) {
 /**
  * Lines over time; dragging zooms where `onZoom` is given.
  *
- * @param {{lines: {label, colour, scale?, fill?, least?}[], data: (number|null)[][], range?, height?, name, onZoom?}} props
+ * @param {{lines: {label, colour, scale?, fill?, least?, dots?}[], data: (number|null)[][], range?, height?, name, onZoom?}} props
  *   data: seconds since 1970, then a column for each line
  */
 export function Chart({ lines, data, range, height = 220, name, onZoom }) {

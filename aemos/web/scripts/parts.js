@@ -47,14 +47,14 @@ export function Table({ columns, rows, name, keyOf }) {
 }
 
 /** A dialog; Escape and its button close it, focus stays inside. */
-export function Dialog({ title, onClose, children }) {
+export function Dialog({ title, wide, onClose, children }) {
   const element = useRef(null);
   useEffect(() => {
     const before = document.activeElement;
     element.current.showModal();
     return () => before?.focus?.();
   }, []);
-  return html`<dialog ref=${element} aria-labelledby="dialog-title" onClose=${onClose} onCancel=${onClose}>
+  return html`<dialog ref=${element} class=${wide ? "wide" : ""} aria-labelledby="dialog-title" onClose=${onClose} onCancel=${onClose}>
     <header class="row"><h2 id="dialog-title">${title}</h2>
       <button type="button" class="quiet push" aria-label="Close" onClick=${onClose}>✕</button></header>
     ${children}

@@ -4,8 +4,10 @@ import { may, request } from "./api.js";
 import { amount, time } from "./format.js";
 import { useApi, useOrganizations } from "./hooks.js";
 import { Act, Badge, Card, Loaded, Table } from "./parts.js";
+import { Replay } from "./replay.js";
 
 const MODES = { live: ["ok", "live"], shadow: ["warn", "shadow"] };
+const SWITCH = { live: "Go live", shadow: "Only record" };
 const RUN = { success: "ok", failure: "bad", failed: "bad", error: "bad" };
 
 export function Rules({ served }) {
@@ -15,8 +17,10 @@ export function Rules({ served }) {
   const organization = chosen || organizations.data?.[0]?.id;
   const chains = useApi(organization ? `/rule-chains?organizationId=${organization}` : null, { every: 10 });
   const [open, setOpen] = useState(null);
+  const [replayed, setReplayed] = useState(null);
   const rows = chains.data?.data ?? [];
   const told = served.has("GET /rule-chains/{chain_id}/runs");
+  const replays = may("rule.update") && served.has("POST /rule-chains/{chain_id}/replay");
   const switchable = may("rule.update") && rows.some((row) => "mode" in row);
   const change = async (row, changes) => {
     await request("PATCH", `/rule-chains/${row.id}?organizationId=${row.organizationId}`, changes);
@@ -36,13 +40,17 @@ export function Rules({ served }) {
     ["Runs", (row) => amount(row.executionCount), "number"],
     ["Failed", (row) => amount(row.failureCount), "number"],
     ["Last run", (row) => time(row.lastExecutedAt), "nowrap"],
-    ...(switchable ? [["Switch", (row) => html`<div class="row">${Object.entries(MODES).filter(([mode]) => mode !== row.mode).map(([mode, [, label]]) => html`
-      <${Act} key=${mode} label=${label} question=${question(row, mode)} onAct=${() => change(row, { mode })} />`)}
-      ${row.cronExpression && html`<${Act} label=${row.scheduleEnabled ? "Schedule off" : "Schedule on"} onAct=${() => change(row, { scheduleEnabled: !row.scheduleEnabled })} />`}</div>`]] : []),
-    ...(told ? [["", (row) => html`<button type="button" class="slim" aria-expanded=${open?.id === row.id ? "true" : "false"}
-      onClick=${() => setOpen(open?.id === row.id ? null : row)}>Last runs<span class="hidden-label"> of ${row.name}</span></button>`]] : []),
+    ["", (row) => html`<div class="row">
+      ${told && html`<button type="button" class="slim" aria-expanded=${open?.id === row.id ? "true" : "false"}
+        onClick=${() => setOpen(open?.id === row.id ? null : row)}>Last runs<span class="hidden-label"> of ${row.name}</span></button>`}
+      ${replays && html`<button type="button" class="slim" onClick=${() => setReplayed(row)}>Replay<span class="hidden-label"> ${row.name}</span></button>`}
+      ${switchable && Object.keys(MODES).filter((mode) => mode !== row.mode).map((mode) => html`<${Act} key=${mode} label=${SWITCH[mode]}
+        question=${question(row, mode)} onAct=${() => change(row, { mode })} />`)}
+      ${switchable && row.cronExpression && html`<${Act} label=${row.scheduleEnabled ? "Schedule off" : "Schedule on"}
+        onAct=${() => change(row, { scheduleEnabled: !row.scheduleEnabled })} />`}</div>`],
   ]} /><//><//>
-    ${open && html`<${Runs} key=${open.id} chain=${open} />`}`;
+    ${open && html`<${Runs} key=${open.id} chain=${open} />`}
+    ${replayed && html`<${Replay} chain=${replayed} onClose=${() => setReplayed(null)} />`}`;
 }
 
 function question(row, mode) {
