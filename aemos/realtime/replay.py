@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_OVERHEAD = 1000  # bytes of memory that an event takes beside its JSON text
+_OVERHEAD = 1250  # bytes of memory that an event takes beside its JSON text
 
 
 class Replay(Generic[T]):

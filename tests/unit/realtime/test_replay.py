@@ -24,6 +24,18 @@ def test_who_comes_back_gets_what_was_stored_since_the_last_event_it_saw():
     assert (values(missed), missed.gap) == (["2", "3"], None)
 
 
+def test_a_room_that_was_joined_again_in_time_stays():
+    world, listener = World(replay_seconds=60.0), Listener()
+    world.hub.join(listener, "telemetry-1")
+    world.hub.leave(listener, "telemetry-1")
+    world.clock.advance(30)
+    world.hub.join(listener, "telemetry-1")
+    world.clock.advance(60)
+    world.store(reading(value="1"))
+    world.store(reading(value="2"))
+    assert [event.data["dataStream"]["value"] for event, _ in listener.heard] == ["1", "2"]
+
+
 def test_an_event_of_two_rooms_is_missed_once():
     world, listener = World(), Listener()
     world.hub.join(listener, "telemetry-1")

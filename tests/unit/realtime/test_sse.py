@@ -73,6 +73,16 @@ def test_a_stream_ends_when_its_token_expires_and_leaves_nothing_behind():
     assert world.clock.getDelayedCalls() == []
 
 
+def test_nothing_is_held_for_a_client_that_is_gone():
+    world = World()
+    stream = opened(world, every=1000)
+    Client(stream)
+    world.store(reading(), reading())
+    stream.end()
+    world.clock.advance(0)
+    assert world.clock.getDelayedCalls() == []
+
+
 def test_a_ticket_is_good_for_one_stream_and_for_a_moment():
     world = World()
     streams = EventStreams(world.sessions)

@@ -107,6 +107,17 @@ def test_what_is_held_for_a_room_that_was_left_is_not_sent(world):
     assert client.hear() == []
 
 
+def test_of_rooms_with_one_pace_the_ones_that_stay_get_what_is_held(world):
+    client = wire(world)
+    client.say(type="subscribe", rooms=["telemetry-1", "telemetry-2"], every=1000)
+    for value in ("1", "2"):
+        world.store(reading(1, value), reading(2, value))
+    client.hear()
+    client.say(type="unsubscribe", rooms=["telemetry-1"])
+    world.clock.advance(1)
+    assert [message["room"] for message in client.hear()] == ["telemetry-2"]
+
+
 def test_nothing_is_held_for_a_client_that_is_gone(world):
     client = wire(world)
     client.say(type="subscribe", rooms=["telemetry-1"], every=1000)
