@@ -49,6 +49,11 @@ class Channel(HTTPChannel):
         self.write(headers.TOO_LONG)
         self.loseConnection()
 
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        # The base class has no other hook. Its own answer has neither a length nor a body.
+        self.write(headers.MALFORMED)
+        self.loseConnection()
+
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, fields: Headers) -> None:
         self.write(self.requests[0].head())
 

@@ -37,11 +37,18 @@ _SECURITY = {
 SECURITY = POLICY + "".join(f"\r\n{name}: {value}" for name, value in _SECURITY.items()).encode()
 """What the original's helmet sets (spec/http-api.md section 1.2). Each line begins with CRLF."""
 
-TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"Connection: close\r\nContent-Length: 0\r\n\r\n"
-)
-"""A whole answer: for a line that is not read to its end."""
+
+def _refusal(status: int, reason: str, message: str) -> bytes:
+    body = b'{"status":"fail","statusCode":%d,"message":"%b"}' % (status, message.encode())
+    return (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
+        f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+MALFORMED = _refusal(400, "Bad Request", "the request cannot be read, or its head is too large")
+TOO_LONG = _refusal(431, "Request Header Fields Too Large", "the URL or a header is too long")
+"""Whole answers, for what is not read to its end."""
 
 
 def rate_limit(allowance: Allowance, window: float, now: float) -> bytes:

@@ -118,6 +118,12 @@ _SCALARS: Mapping[object, Json] = {
     dict: {"type": "object"},
 }
 _HIDDEN = {("User", "password"), ("api_key", "digest")}
+_IDS: Mapping[str, Json] = {
+    "DataStream": {
+        "type": ["integer", "null"],
+        "description": "null: a repeat of a reading that cannot be found any more",
+    }
+}
 _PARAMETER = re.compile(r"<(\w+)>")
 
 
@@ -295,7 +301,7 @@ def _row(table: Table) -> Json:
         if (table.name, name) not in _HIDDEN
     }
     if "id" in columns:
-        columns["id"] = {"type": "integer"}
+        columns["id"] = _IDS.get(table.name, {"type": "integer"})
     return {"type": "object", "properties": columns, "required": ["id"] if "id" in columns else []}
 
 

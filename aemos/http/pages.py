@@ -159,7 +159,7 @@ class _Guides(_Served):
         super().__init__()
         self._files = files
 
-    def render_GET(self, request: Request) -> bytes:
+    def render_GET(self, request: ApiRequest) -> bytes:
         """Part of `IResource`; HEAD comes here, too."""
         self.begin(request)
         segments = [segment.decode("ascii", "replace") for segment in request.postpath or ()]

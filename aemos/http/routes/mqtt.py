@@ -76,7 +76,7 @@ class MqttRoutes:
         await self._clients.disconnect(call.principal, client)
         return Answer()
 
-    @route("GET", "/stats", permission="device.update", data={"mqtt": {}})
+    @route("GET", "/stats", permission="device.update", data={})
     async def stats(self, call: Call) -> Answer:
         """Show what the server counts."""
         return success(data=await self._clients.figures(call.principal))
