@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
@@ -15,8 +16,10 @@ from aemos.services.device_states import DeviceStates
 from aemos.services.history import History
 from aemos.services.sensors import Sensors
 from aemos.services.variables import Variables
-from aemos.storage.database import Database
+from aemos.storage.database import Database, open_database
 from aemos.storage.rule_triggers import TRIGGERS, Trigger
+from tests.conftest import settings_for
+from tests.mariadb import MariaDB
 from tests.rows import until
 from tests.rule_stage import (
     NORTH,
@@ -35,6 +38,18 @@ from tests.rule_stage import (
 )
 
 HOT = leaf("t", ">", 40)
+
+
+@pytest.fixture
+def own_server() -> Iterator[MariaDB]:
+    """A database server that may be killed."""
+    server = MariaDB()
+    try:
+        server.install()
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest_twisted.async_yield_fixture
@@ -358,3 +373,47 @@ async def test_an_action_for_what_is_already_so_can_be_suppressed(database: Data
         await stage.settled()
         assert await stage.pump() == ["on"]
         assert len(stage.told) == 1
+
+
+async def test_a_run_that_takes_too_long_is_given_up_and_counted(database: Database) -> None:
+    await database.transact(sow)
+    await database.transact(lambda tx: tx.execute("UPDATE TelemetryData SET datatype = 'string'"))
+    async with rule_stage(database, Rules(chain_timeout_ms=100)) as stage:
+        evil = [leaf("t", "matches", "(a|aa)+$") for _ in range(8)]
+        await stage.chain(any_of(leaf("t", "contains", "a"), *evil), set_pump("on"))
+        await stage.publish("a" * 49 + "!")
+        await stage.settled()
+        assert [(ran.status, ran.failed) for ran in stage.ran] == [("timeout", True)]
+        assert (await stage.pump(), stage.rules.queue.failed) == ([], 1)
+
+
+async def test_what_the_database_refuses_stops_no_action_behind_it(stage: RuleStage) -> None:
+    await stage.run("UPDATE DeviceState SET allowedValues = NULL")
+    await stage.chain(HOT, set_pump("x" * 101))
+    await stage.chain(HOT, set_pump("on"))
+    await stage.publish(41)
+    await stage.settled()
+    assert await stage.pump() == ["on"]
+    assert [ran.status for ran in stage.ran] == ["failure", "success"]
+
+
+async def test_rules_wait_for_a_database_that_is_away(own_server: MariaDB) -> None:
+    database = open_database(reactor, settings_for(own_server.url(own_server.new_database())))
+    await database.start()
+    await database.transact(sow)
+    async with rule_stage(database) as stage:
+        chain = await stage.chain(HOT, set_pump("on"))
+        trigger = Trigger("reading", 10 * NORTH, "t", "41", Instant.parse("2026-11-24T10:00:00Z"))
+        await database.transact(lambda tx: TRIGGERS.store(tx, [trigger]))
+        await stage.run("UPDATE RuleChain SET name = 'renamed'")
+        own_server.kill()
+        stage.rules.engine.begin([trigger], [])
+        await stage.rules.book.reload([chain])  # whoever changed it does not wait for that
+        await until(lambda: stage.rules.queue.delayed)
+        assert stage.told == []
+        own_server.start()
+        await until(lambda: stage.told)
+        await until(lambda: stage.rules.book.chains[chain].name == "renamed")
+        await stage.settled()
+        assert await stage.pump() == ["on"]
+    await database.stop()

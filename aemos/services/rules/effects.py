@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from aemos import json
-from aemos.errors import AemosError, BadRequest, StorageUnavailable
+from aemos.errors import AemosError, BadRequest, RowRefused, StorageUnavailable
 from aemos.model import Instant
 from aemos.services.events import DeviceStateChanged, Events
 from aemos.services.rules.execution import Command, Run
@@ -35,27 +35,28 @@ _ATTEMPTS = 3  # for what the database does not take though it answers
 _PAUSE = 0.5  # seconds before the second attempt; twice as long before each further one
 
 
+@attrs.define
+class Applied:
+    """What became of one firing: changes to be told, and errors by node."""
+
+    changes: list[DeviceStateChanged] = attrs.field(factory=list)
+    errors: dict[int, str] = attrs.field(factory=dict)
+    unchanged: set[int] = attrs.field(factory=set)
+
+
 @attrs.define(eq=False)
 class Firing:
     """A chain that has reached actions. `trigger` is None where a user asked for the run.
 
-    `done(failed)` is called when the effects are there, or were given up.
+    `done(failed)` is called when the effects are there, or were given up. `applied` is what the
+    last transaction wrote, which may have been committed or not.
     """
 
     chain: Chain
     run: Run
     trigger: Trigger | None
     done: Callable[[bool], object]
-
-
-@attrs.define
-class _Applied:
-    """What became of one firing: changes to be told, and errors by node."""
-
-    changes: list[DeviceStateChanged] = attrs.field(factory=list)
-    errors: dict[int, str] = attrs.field(factory=dict)
-    unchanged: set[int] = attrs.field(factory=set)
-    repeated: bool = False
+    applied: Applied = attrs.field(factory=Applied)
 
 
 class Effects:
@@ -101,15 +102,9 @@ class Effects:
                 batch = [self._waiting.popleft() for _ in range(count)]
                 try:
                     await self._apply(batch)
-                except Exception as error:
-                    if len(batch) > 1 and not isinstance(error, StorageUnavailable):
-                        for firing in batch:  # one of them is to blame
-                            await self._persist(firing)
-                    elif isinstance(error, StorageUnavailable):
-                        self._waiting.extendleft(reversed(batch))
-                        await self._pause(2 * _PAUSE)
-                    else:
-                        await self._persist(batch[0])
+                except Exception:
+                    for firing in batch:  # one of them is to blame, or the database is away
+                        await self._persist(firing)
         finally:
             self._working = None
 
@@ -121,15 +116,21 @@ class Effects:
                 await self._apply([firing])
                 return
             except StorageUnavailable:
-                await self._pause(2 * _PAUSE)
-            except Exception as error:
+                await self._pause(_PAUSE)
+            except RowRefused as error:
+                self._give_up(firing, str(error))
+                return
+            except Exception:
                 if attempts == _ATTEMPTS:
                     self._log.failure("actions of rule chain {id} failed", id=firing.chain.id)
-                    firing.run.errors.append(f"the actions failed: {error}")
-                    firing.done(True)
+                    self._give_up(firing, "a fault of the server")
                     return
                 await self._pause(_PAUSE * 2 ** (attempts - 1))
                 attempts += 1
+
+    def _give_up(self, firing: Firing, reason: str) -> None:
+        firing.run.errors.append(f"the actions failed: {reason}")
+        firing.done(True)
 
     async def _pause(self, seconds: float) -> None:
         self._queue.delayed += 1
@@ -143,7 +144,7 @@ class Effects:
         for firing, outcome in zip(firings, outcomes, strict=True):
             self._tell(firing, outcome)
 
-    def _tell(self, firing: Firing, outcome: _Applied) -> None:
+    def _tell(self, firing: Firing, outcome: Applied) -> None:
         for action in firing.run.actions:
             node_id = action["nodeId"]
             error = outcome.errors.get(node_id)
@@ -164,7 +165,7 @@ class Effects:
 
     # ---- in a thread
 
-    def _write(self, tx: Transaction, firings: Sequence[Firing]) -> list[_Applied]:
+    def _write(self, tx: Transaction, firings: Sequence[Firing]) -> list[Applied]:
         triggers = {
             firing.trigger.id
             for firing in firings
@@ -173,12 +174,14 @@ class Effects:
         before = rule_triggers.already_applied(tx, triggers)
         return [self._write_one(tx, firing, before) for firing in firings]
 
-    def _write_one(self, tx: Transaction, firing: Firing, before: set[tuple[int, int]]) -> _Applied:
-        outcome, chain = _Applied(), firing.chain
+    def _write_one(self, tx: Transaction, firing: Firing, before: set[tuple[int, int]]) -> Applied:
+        chain = firing.chain
         trigger_id = None if firing.trigger is None else firing.trigger.id
         if trigger_id is not None and (trigger_id, chain.id) in before:
-            outcome.repeated = True
-            return outcome
+            # By an earlier process, which is told at the start, or by a transaction of which the
+            # database did not say any more that it was committed.
+            return firing.applied
+        outcome = firing.applied = Applied()
         depth = 1 if firing.trigger is None else firing.trigger.depth + 1
         for command in firing.run.commands:
             try:

@@ -61,9 +61,11 @@ class Consequences:
         return partial(self._after, committed)
 
     def _after(self, committed: Committed, error: RowRefused | None) -> None:
-        committed(error)
-        if error is None:
-            self._engine.begin(self._triggers, self._news)
+        try:
+            committed(error)
+        finally:
+            if error is None:
+                self._engine.begin(self._triggers, self._news)
 
 
 @attrs.define(slots=True, eq=False)

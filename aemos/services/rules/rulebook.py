@@ -215,6 +215,7 @@ class Rulebook:
                 except StorageUnavailable as error:
                     self._log.warn("changed rules not read yet: {error}", error=error)
                     self._stale.update(chain_ids)
+                    waiting += self._taken()
                     if not self._stopped:
                         self._retry = self._clock.callLater(_PAUSE, self._load_again)
                     return
