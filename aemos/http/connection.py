@@ -78,7 +78,7 @@ class Channel(HTTPChannel):
 class ApiRequest(server.Request):
     """One request: keeps its body within the limit, and what the log says about it.
 
-    `ready_lines` are header lines of its answer as they are sent, each beginning with CRLF;
+    `cors` and `ready_lines` are header lines of its answer as sent, each beginning with CRLF;
     `template` is the path of its route as logs and metrics name it, `address` that of the client,
     `network` what counts as one client; `id` finds it in the log. `held` is set where the client
     waits on purpose, and the time says nothing about the server.
@@ -91,6 +91,7 @@ class ApiRequest(server.Request):
     network = ""
     id = ""
     held = False
+    cors = headers.CORS
     ready_lines = b""
     defaultContentType = None
     began = 0.0
@@ -158,7 +159,7 @@ class ApiRequest(server.Request):
         if self.responseHeaders.hasHeader(b"Content-Security-Policy"):
             lines = lines.replace(headers.POLICY, b"")
         status = b"%b %d %b" % (self.clientproto, self.code, self.code_message)
-        parts = [status, headers.CORS, lines]
+        parts = [status, self.cors, lines]
         for name, values in self.responseHeaders.getAllRawHeaders():
             for value in values:
                 parts += (b"\r\n", name, b": ", value)

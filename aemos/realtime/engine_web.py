@@ -208,7 +208,7 @@ class EngineResource(Resource):
     def _allow_origin(self, request: Any) -> None:
         """Let pages of the configured origins read the answer."""
         origin = request.getHeader("Origin") or ""
-        request.ready_lines = b""  # of the site, where every origin may read what the API answers
+        request.cors = b""  # of the site, where every origin may read what the API answers
         if "*" in self._origins:
             request.setHeader("Access-Control-Allow-Origin", "*")
         else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
@@ -46,6 +48,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.close()
 
 
+@pytest.fixture
+def dashboard(server: Server) -> Iterator[str]:
+    """Serves the page from a port of its own. @return: its address."""
+    body = (_PAGE % (server.ports["http"], server.ports["http"])).encode()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as pages:
+        thread = threading.Thread(target=pages.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{pages.server_port}/"
+        pages.shutdown()
+        thread.join()
+
+
 class Client:
     """The client in a page; `hear` gives what happened to it, one thing after the other."""
 
@@ -79,14 +104,15 @@ class Client:
 
 
 @pytest.mark.parametrize("transports", [["websocket", "polling"], ["polling"]])
-def test_a_page_sees_live_values_and_comes_back_whatever_happens(server, chromium, transports):
+def test_a_page_sees_live_values_and_comes_back_whatever_happens(
+    server, dashboard, chromium, transports
+):
     sensor, device = server.add_sensor(), add_device(server)
     room, token = f"telemetry-{sensor.variables['temperature']}", server.sign_in()
     tokens = [ending_soon(server, token), token, token, token, token, token]
     context = chromium.new_context()
     page = context.new_page()
-    page.set_content(_PAGE % (server.ports["http"], server.ports["http"]))
-    page.wait_for_function("typeof io === 'function'")
+    page.goto(dashboard)
     client = Client(page, transports=transports, tokens=tokens)
     assert client.hear("connect") is False
     client.join(room, f"device-uuid-{device}")
