@@ -14,6 +14,7 @@ from aemos.assembly import Doors
 from aemos.config.schema import Http, Mqtt, Settings
 from aemos.errors import StartError
 from aemos.http.door import HttpDoor
+from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.protocol import MqttFactory
 from aemos.mqtt.websocket import MqttWebSocketFactory
 from aemos.proxy import ProxyFactory
@@ -49,7 +50,8 @@ class Listeners:
         return closing
 
     def reload(self, settings: Settings) -> list[str]:
-        """Read the files of TLS again, for the connections to come.
+        """Read the files of TLS again, for the connections to come; end those of MQTT clients whose
+        certificates are revoked by now.
 
         @return: what went wrong; there the old ones stay in force.
         """
@@ -60,7 +62,16 @@ class Listeners:
                     self._contexts[name].load(files)
                 except StartError as error:
                     problems.append(str(error))
+        if "mqtt" in self._contexts:
+            self._end_revoked(self._contexts["mqtt"])
         return problems
+
+    def _end_revoked(self, context: TlsContext) -> None:
+        for connection in list(self._doors.broker.connections):
+            certificate = connection.peer.certificate()
+            if certificate is not None and context.revokes(certificate):
+                # Nobody hears the last will of who is not trusted any more.
+                connection.close(CloseReason.REVOKED, "certificate", publish_will=False)
 
     async def _open_mqtt(self, mqtt: Mqtt) -> None:
         if not mqtt.auth_enabled:

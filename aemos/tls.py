@@ -43,29 +43,35 @@ class TlsContext:
 
     def __init__(self, files: TlsFiles) -> None:
         """@raise StartError: a file cannot be used; the text names it."""
-        self._context = _context(files)
+        self.load(files)
 
     def load(self, files: TlsFiles) -> None:
         """Read the files again, for the connections to come; those that are open stay as they are.
 
         @raise StartError: a file cannot be used. Then what was read before stays in force.
         """
-        self._context = _context(files)
+        context, revoked = _context(files), _revoked(files)
+        self._context, self._revoked = context, revoked
+
+    def revokes(self, certificate: x509.Certificate) -> bool:
+        """@return: whether a certificate is on the lists that were read last."""
+        return (certificate.issuer.public_bytes(), certificate.serial_number) in self._revoked
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Part of `IOpenSSLServerConnectionCreator`."""
         return SSL.Connection(self._context, None)
 
 
-def common_name(transport: object) -> str:
-    """@return: the name in the certificate that the peer has shown and proved; "" without one.
-
-    To be asked after the handshake.
-    """
+def certificate_of(transport: object) -> x509.Certificate | None:
+    """@return: what the peer has shown and proved, if anything. To be asked after the handshake."""
     handle = getattr(transport, "getHandle", lambda: None)()
     if not isinstance(handle, SSL.Connection):
-        return ""
-    certificate = handle.get_peer_certificate(as_cryptography=True)
+        return None
+    return handle.get_peer_certificate(as_cryptography=True)
+
+
+def common_name(certificate: x509.Certificate | None) -> str:
+    """@return: the one name in a certificate; "" without one."""
     if certificate is None:
         return ""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -122,6 +128,16 @@ def _revocations(path: str) -> list[x509.CertificateRevocationList]:
     if not blocks:
         raise ValueError("no revocation list in it")
     return [x509.load_pem_x509_crl(block.lstrip() + end + b"\n") for block in blocks]
+
+
+def _revoked(files: TlsFiles) -> frozenset[tuple[bytes, int]]:
+    """@return: issuer and serial number of each certificate on the lists."""
+    if not (files.ca and files.crl):
+        return frozenset()
+    lists = _use(files.crl, _revocations)
+    return frozenset(
+        (crl.issuer.public_bytes(), entry.serial_number) for crl in lists for entry in crl
+    )
 
 
 def _use(path: str, read: Callable[[str], T]) -> T:

@@ -7,13 +7,14 @@ from functools import partial
 from ipaddress import ip_address
 
 import attrs
+from cryptography.x509 import Certificate
 from twisted.internet.interfaces import ISSLTransport
 
-from aemos.tls import common_name
+from aemos.tls import certificate_of, common_name
 
 
-def _nobody() -> str:
-    return ""
+def _nothing() -> None:
+    return None
 
 
 @attrs.frozen(slots=True)
@@ -21,14 +22,18 @@ class Peer:
     """`name` is what logs show, `host` the address ("" = a unix socket), `over` the transport.
 
     `private` tells whether nobody on the way can read what is sent: TLS, or this very machine.
-    `certified` gives the name that a client certificate proves ("" = none), after the handshake.
+    `certificate` gives the one that the client has shown and proved, after the handshake.
     """
 
     name: str
     host: str
     over: str
     private: bool
-    certified: Callable[[], str] = _nobody
+    certificate: Callable[[], Certificate | None] = _nothing
+
+    def certified(self) -> str:
+        """@return: the name that a client certificate proves; "" = none."""
+        return common_name(self.certificate())
 
     def __str__(self) -> str:
         return self.name
@@ -55,7 +60,7 @@ def peer_of(transport: object, address: object, *, websocket: bool = False) -> P
         host=host,
         over=words[encrypted],
         private=encrypted or not host or _is_loopback(host),
-        certified=partial(common_name, transport) if encrypted else _nobody,
+        certificate=partial(certificate_of, transport) if encrypted else _nothing,
     )
 
 

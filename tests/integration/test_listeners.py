@@ -175,16 +175,25 @@ def test_required_certificate_is_needed_beside_the_token(start, root):
     assert say(server, client_context(root), hello(sensor)) == b""
 
 
-def test_revoked_certificate_is_refused_and_the_list_is_read_again_on_hangup(start, root):
+def test_revoked_certificate_ends_its_connection_and_is_refused_from_the_hangup_on(start, root):
     lost, kept = root.issue("lost"), root.issue("kept")
     crl = root.revoke()
     server = start(
         mqtt=tls(root.issue("server"), ca=root.path, crl=crl, client_certificates="required")
     )
-    sensor = server.add_sensor()
-    assert say(server, client_context(root, lost), hello(sensor)) == CONNECTED
-    root.revoke(lost)
-    hang_up(server)
+    sensor, other = server.add_sensor(), server.add_sensor()
+    with (
+        Wire.to(server, "mqtt_tls").encrypted(client_context(root, lost)) as one,
+        Wire.to(server, "mqtt_tls").encrypted(client_context(root, kept)) as two,
+    ):
+        for wire, holder in ((one, sensor), (two, other)):
+            wire.send(hello(holder))
+            assert wire.read(4) == CONNECTED
+        root.revoke(lost)
+        hang_up(server)
+        assert one.rest() == b""
+        two.send(PING)
+        assert two.read(2) == PONG
     assert say(server, client_context(root, lost), hello(sensor)) == b""
     assert say(server, client_context(root, kept), hello(sensor)) == CONNECTED
 
