@@ -71,6 +71,8 @@ class Conversations:
         if self.recovery.enabled:
             self.form = event_packet_with_offset
         self.recovered = 0
+        self.recoverable: dict[str, Participant] = {}
+        """Those who are here, by the private id with which they may come back."""
         self._refused_at: dict[str, None] = {}
 
     def begin(self, link: Link) -> Conversation:
@@ -228,6 +230,8 @@ class Participant:
             self._session, EVERYBODY, meant_for_strangers if anonymous else None
         )
         self._since = self._since or self._session.last_id()
+        if self._pid:
+            self._shared.recoverable[self._pid] = self
         # All in one reactor turn: no event comes before the answer or between those missed.
         self._entered = True
         answer = {"sid": self._sid, "pid": self._pid} if self._pid else {"sid": self._sid}
@@ -242,7 +246,12 @@ class Participant:
             one; its rooms are joined all the same, since the dashboard does not join them again.
         """
         pid = auth.get("pid")
-        left = self._shared.recovery.take(pid, self._session.principal.key)
+        principal = self._session.principal.key
+        before = self._shared.recoverable.get(pid) if isinstance(pid, str) else None
+        if before is not None and before.principal == principal:
+            # The client has noticed that its connection is broken before the server did.
+            before.replace()
+        left = self._shared.recovery.take(pid, principal)
         if left is None:
             return ()
         rooms: Sequence[str] = ()
@@ -259,8 +268,19 @@ class Participant:
         self._shared.recovered += 1
         return found.events
 
+    @property
+    def principal(self) -> str:
+        """The key of who it is."""
+        return self._session.principal.key
+
+    def replace(self) -> None:
+        """The client is back over another connection."""
+        self._link.close("the client came back")
+
     def leave(self) -> None:
         """The client has left the namespace, or has never got in."""
+        if self._shared.recoverable.get(self._pid) is self:
+            del self._shared.recoverable[self._pid]
         self._entered = False
         self._sessions.hub.leave(self._session, EVERYBODY)
         self._session.end()

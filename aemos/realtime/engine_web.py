@@ -130,7 +130,7 @@ class _Asked:
 
     def buildProtocol(self, peer: IAddress) -> Any:
         """Part of `IProtocolFactory`."""
-        made: Any = self.factory.buildProtocol(peer)  # type: ignore[no-untyped-call]
+        made: Any = self.factory.buildProtocol(peer)
         made._aemos_sid, made._aemos_address = self.sid, self.address
         return made
 

@@ -291,6 +291,7 @@ def test_nothing_is_left_of_a_client_that_has_gone():
     wire.join("telemetry-1")
     wire.cut()
     assert (len(world.door.engine), len(world.door.sessions), world.door.hub.rooms) == (0, 0, 0)
+    assert world.door.conversations.recoverable == {}
     assert world.clock.getDelayedCalls() == []
 
 
@@ -386,6 +387,21 @@ def test_a_client_comes_back_to_its_id_its_rooms_and_what_it_missed():
     world.clock.advance(2)
     world.store(reading(1, "4", 103))
     assert [data["dataStream"]["value"] for _, data in again.events()] == ["4"]
+
+
+def test_a_client_may_notice_before_the_server_that_its_connection_is_broken():
+    world = SocketIoWorld()
+    wire = world.client("ada")
+    wire.join("telemetry-1")
+    world.store(reading(1))
+    [offset] = wire.offsets()
+    again = world.client("ada", pid=wire.answer["pid"], offset=offset)
+    assert again.answer == wire.answer
+    assert wire.ended
+    assert len(world.door.engine) == 1
+    other = world.client("bob", pid=again.answer["pid"])
+    assert other.answer["pid"] != again.answer["pid"]
+    assert not again.ended
 
 
 def test_what_was_missed_comes_right_behind_the_answer():
