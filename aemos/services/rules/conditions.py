@@ -25,7 +25,7 @@ _DURATION = re.compile(r"(\d{1,12})([smhd])", re.ASCII)
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
-@attrs.frozen
+@attrs.define(slots=True)
 class Leaf:
     """What an operator looks at: the value, what it is compared with, and the value's age (ms)."""
 
