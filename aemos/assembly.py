@@ -425,8 +425,17 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     metrics.counter("aemos_mqtt_dropped", "messages not kept", lambda: counters.dropped, "reason")
     metrics.counter("aemos_mqtt_throttled", "pauses in reading", lambda: counters.throttled)
     metrics.gauge("aemos_mqtt_bans", "bans in force", lambda: len(broker.guard.bans()))
-    metrics.gauge("aemos_realtime_connections", "live sessions", lambda: len(doors.sessions))
+    _count_live(metrics, services, doors)
     _count_socket_io(metrics, doors.socket_io)
+
+
+def _count_live(metrics: Metrics, services: Services, doors: Doors) -> None:
+    hub, sessions, presences = doors.hub, doors.sessions, services.presences
+    metrics.gauge("aemos_realtime_connections", "live sessions", lambda: len(sessions))
+    metrics.gauge("aemos_realtime_replayable", "events kept", lambda: hub.replayable)
+    metrics.counter("aemos_realtime_deliveries", "events to clients", lambda: hub.deliveries)
+    metrics.counter("aemos_realtime_dropped", "for slow clients", lambda: sessions.dropped)
+    metrics.gauge("aemos_presence", "sensors, devices", lambda: presences.counts, "presence")
 
 
 def _count_socket_io(metrics: Metrics, door: SocketIoDoor) -> None:

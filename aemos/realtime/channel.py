@@ -266,6 +266,7 @@ class Channel:
         waiting, dropped = self._outbox.take()
         if dropped:
             self.traffic.dropped += dropped
+            self._session.dropped(dropped)
             waiting.append(frames.answer("dropped", count=dropped))
         octets = b"".join(waiting)
         self.traffic.octets += len(octets)

@@ -162,6 +162,10 @@ class Session:
             self._leave([room])
             self._door.rooms_lost([room])
 
+    def dropped(self, count: int) -> None:
+        """So many events were left out because the client was too slow."""
+        self._sessions.dropped += count
+
     def end(self) -> None:
         """Leave everything; the connection is gone or going. May be called twice."""
         self.ended = True
@@ -250,6 +254,7 @@ class Sessions:
         """`auth` must have subscribed to `UserChanged` before, if it remembers principals."""
         self.hub, self.auth, self.authorization = hub, auth, authorization
         self.settings, self.clock = settings, clock
+        self.dropped = 0  # events that clients were too slow for
         self._all: set[Session] = set()
         self._by_user: defaultdict[int, set[Session]] = defaultdict(set)
         events.subscribe(UserChanged, self._user_changed)

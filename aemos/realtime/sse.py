@@ -87,6 +87,7 @@ class EventStream:
                     await self._something()
                 waiting, dropped = self._outbox.take()
                 if dropped:
+                    self._session.dropped(dropped)
                     waiting.append(_block("dropped", {"count": dropped}))
                 if waiting:
                     yield b"".join(waiting)

@@ -7,6 +7,7 @@ second what was heard is brought into the records, and those are judged whose ti
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from heapq import heappop, heappush
@@ -67,6 +68,7 @@ class Presences:
         """The catalogue must have subscribed to `IdentityChanged` before."""
         self._database, self._events, self._catalogue = database, events, catalogue
         self._settings, self._clock = settings, clock
+        self.counts: Counter[str] = Counter()  # things heard of, by their presence
         self._things: dict[str, Thing] = {}
         self._heard: set[str] = set()
         self._spoke: list[str] = []  # what was heard up to the last tick
@@ -106,6 +108,7 @@ class Presences:
             thing.stays = row["stays"]
             thing.judged_from = settled_at
             self._things[thing.uuid] = thing
+            self.counts[row["presence"]] += 1
             if thing.presence != OFFLINE:
                 self._judge_at(thing, self._patience.next_look(thing, settled_at))
         self._ticking.start(_TICK, now=False).addErrback(
@@ -282,6 +285,9 @@ class Presences:
 
     def _change(self, thing: Thing, becomes: str) -> None:
         before, thing.presence = thing.presence, becomes
+        if before is not None:
+            self.counts[before] -= 1
+        self.counts[becomes] += 1
         thing.since = Instant.of(self._clock.seconds())
         self._write(thing)
         # Told as it is now, even if it takes a while until the name of it is known.
@@ -316,7 +322,10 @@ class Presences:
 
     def _forget(self, uuid: str) -> None:
         """Nothing is called so any more."""
-        if self._things.pop(uuid, None) is not None:
+        thing = self._things.pop(uuid, None)
+        if thing is not None:
+            if thing.presence is not None:
+                self.counts[thing.presence] -= 1
             self._writes.put(uuid, {})
             self._events.publish(PresenceForgotten(uuid))
 

@@ -144,6 +144,7 @@ async def test_a_message_by_any_door_brings_a_thing_online_within_a_second(world
     world.events.publish(StatusStored(PUMP, NORTH, "online", None, Instant(0)))
     world.clock.advance(1)
     assert world.told == [(SENSOR, None, "online"), (PUMP, None, "online")]
+    assert world.presences.counts == {"online": 2}
     assert world.presences.shown(SENSOR)["lastSeen"] == Instant.of(NOON + 1)
 
 
@@ -298,6 +299,7 @@ async def test_what_was_known_outlives_a_restart(world: World) -> None:
     seen = world.presences.shown(SENSOR)["lastSeen"]
     world = await again(world)
     assert world.presences.shown(SENSOR) == {"presence": "late", "lastSeen": seen}
+    assert world.presences.counts == {"late": 1}
     world.wait(SETTLE + 2 * 60 + GRACE + 1)
     assert world.told == []
     world.wait(3 * 60)
@@ -343,6 +345,7 @@ async def test_a_uuid_that_nothing_has_any_more_is_forgotten(world: World) -> No
     await world.database.transact(rename)
     world.events.publish(IdentityChanged(SENSOR))
     await until(lambda: forgotten)
+    assert world.presences.counts.total() == 0
     await world.presences.summary(SERVER)
     assert await world.database.read(lambda tx: tx.all("SELECT * FROM presence")) == []
 

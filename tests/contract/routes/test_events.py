@@ -235,6 +235,7 @@ async def test_a_client_that_does_not_read_gets_the_newest_value(streams: Stream
     listener.transport.resumeProducing()  # type: ignore[union-attr]
     await until(lambda: listener.raw.rstrip(b"\r\n").endswith(b"}") and "dropped" in listener.names)
     assert listener.values[-1].startswith("399-")
+    assert streams.whole.doors.sessions.dropped > 0
     assert stream in streams.whole.doors.streams.open_streams
 
 

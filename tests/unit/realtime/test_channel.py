@@ -183,7 +183,7 @@ def test_a_slow_client_gets_the_latest_of_each_variable_and_a_count_of_the_rest(
     assert wire.reading
     assert [each["data"]["dataStream"]["value"] for each in heard[:-1]] == ["499", "499"]
     assert heard[-1] == {"type": "dropped", "count": 998}
-    assert wire.channel.traffic.dropped == 998
+    assert wire.channel.traffic.dropped == world.sessions.dropped == 998
 
 
 def test_nothing_is_read_while_a_message_waits_for_its_answer():
