@@ -207,9 +207,12 @@ async def _listen(server: Server, opening: Opening, heard: Callable[[bytes], obj
 
 
 async def _publisher(
-    server: Server, sensor: Sensor
+    server: Server, sensor: Sensor, more: bytes = b""
 ) -> tuple[Callable[[bytes], object], Callable[[], object]]:
-    """@return: what publishes a reading of this value, and what closes the connection."""
+    """@param more: JSON behind the value.
+
+    @return: what publishes a reading of this value, and what closes the connection.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", server.ports["mqtt"])
     variable_header = b"\0\4MQTT\4\xc2\0\0" + _text("bench") + _text(sensor.uuid)
     writer.write(_packet(0x10, variable_header + _text(sensor.token)))
@@ -222,7 +225,7 @@ async def _publisher(
     def publish(value: bytes) -> None:
         nonlocal number
         number = number % 60_000 + 1
-        payload = b'{"variableName":"temperature","value":"%b"}' % value
+        payload = b'{"variableName":"temperature","value":"%b"%b}' % (value, more)
         writer.write(_packet(0x32, topic + number.to_bytes(2, "big") + payload))
 
     def hang_up() -> None:
