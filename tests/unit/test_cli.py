@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,15 @@ async def test_create_token_makes_a_token_of_a_device(database: Database, shell:
     assert code == DONE
     assert (answer["data"]["deviceId"], answer["data"]["deviceUuid"]) == (device_id, "d-1")
     assert len(answer["data"]["token"]) == 64
+
+
+async def test_what_a_command_changes_is_in_the_audit_log(database: Database, shell: Shell) -> None:
+    sensor_id = await new_sensor(database, "u-1")
+    await shell.run("create-token", "--sensor", "u-1")
+    (entry,) = await database.read(lambda tx: tx.all("SELECT * FROM audit_log"))
+    assert (entry["actor_kind"], entry["actor_name"]) == ("cli", f"uid {os.getuid()}")
+    assert (entry["action"], entry["resource"]) == ("create", "DeviceToken")
+    assert entry["changes"]["sensorId"] == [None, sensor_id]
 
 
 async def test_create_token_takes_an_end(database: Database, shell: Shell) -> None:
