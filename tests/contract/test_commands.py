@@ -216,6 +216,17 @@ async def test_it_expires_on_the_millisecond_and_is_sent_no_more(yard: Yard) -> 
     assert len(yard.commands) == 0
 
 
+async def test_what_expired_on_its_way_to_the_database_is_not_sent(yard: Yard) -> None:
+    pump = yard.pump()
+    yard.listen(pump, TOPIC, 1)
+    giving = ensureDeferred(yard.commands.give(ADMIN, PUMP, NewOrder("on", ttl=1)))
+    yard.wait(1)
+    await yard.see(lambda: giving.called)
+    command = await giving
+    assert await yard.quiet(pump)
+    assert await yard.statuses(command["commandId"]) == ["queued", "expired"]
+
+
 async def test_what_expired_while_the_server_was_down_expired_at_its_time(yard: Yard) -> None:
     command = await give(yard, NewOrder("on", ttl=1.5))
     yard.stop()
