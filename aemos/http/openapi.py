@@ -89,10 +89,23 @@ _RESPONSES: Json = {
             "application/json": {"schema": _ANY_FAILURE},
         },
     },
+    "413": {
+        "description": "The body is too large.",
+        "content": {"application/json": {"schema": _ANY_FAILURE}},
+    },
+    "431": {
+        "description": "The URL or a header is too long.",
+        "content": {"application/json": {"schema": _ANY_FAILURE}},
+    },
     "default": {
         "description": "Any other failure.",
         "content": {"application/json": {"schema": _ANY_FAILURE}},
     },
+}
+_REASONS = {
+    401: "What was given for a proof is not valid.",
+    404: "There is nothing of that id.",
+    409: "It does not go with what there is already.",
 }
 _KINDS: Mapping[Kind, Json] = {
     Kind.ID: {"type": ["integer", "null"]},
@@ -322,11 +335,20 @@ def _failures(route: Route) -> Json:
         known["401"] = _failure("No token, or one that is not valid.", first, route.errors)
     if route.auth is Auth.USER:
         known["403"] = _failure("The caller may not do this.", Shape.E1, route.errors)
-    if route.parameters:
-        known["404"] = _failure("There is nothing of that id.", Shape.E2, route.errors)
-    for status in ("429", "default"):
+    named = route.parameters or _names_rows(route.query) or _names_rows(route.body)
+    for failure in (*([404] if named else []), *route.failures):
+        known.setdefault(str(failure), _failure(_REASONS[failure], Shape.E2, Shape.E1))
+    takes = ["413"] if route.body is not None or route.consumes else []
+    for status in (*takes, "429", "431", "default"):
         known[status] = {"$ref": f"#/components/responses/{status}"}
     return known
+
+
+def _names_rows(struct: type[msgspec.Struct] | None) -> bool:
+    """@return: whether a field is the id of a row, which there may not be."""
+    return struct is not None and any(
+        field.name.endswith(("Id", "Ids")) for field in msgspec.structs.fields(struct)
+    )
 
 
 def _failure(description: str, *shapes: Shape | str) -> Json:

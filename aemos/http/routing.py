@@ -69,6 +69,7 @@ class Route:
     status: int
     data: object
     errors: Shape
+    failures: tuple[int, ...]
     aliases: tuple[str, ...]
     name: str
     summary: str
@@ -100,6 +101,7 @@ def route(
     status: int = 200,
     data: object = None,
     errors: Shape = Shape.E1,
+    failures: tuple[int, ...] = (),
     aliases: tuple[str, ...] = (),
     consumes: tuple[str, ...] = (),
     produces: tuple[str, ...] = (),
@@ -120,6 +122,7 @@ def route(
         list of one, or a mapping of keys to these.
     @param errors: the shape of errors from the handler. Those of authentication and validation are
         E1 (E2 for device tokens).
+    @param failures: statuses of errors that not every route has, for the description of the API.
     @param aliases: further absolute paths.
     @param consumes: content types of a body that the handler reads itself.
     @param produces: content types of a success that is not JSON.
@@ -142,6 +145,7 @@ def route(
             status=status,
             data=data,
             errors=errors,
+            failures=failures,
             aliases=aliases,
             name=handler.__qualname__,
             summary=inspect.cleandoc(handler.__doc__ or "").partition("\n")[0],

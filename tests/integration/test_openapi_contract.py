@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,17 +46,20 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_every_answer_is_as_the_document_says(farm: Server) -> None:
     body = {"email": email("System Admin"), "password": PASSWORD}
     token = farm.post("/api/v1/auth/login", body)[1]["data"]["token"]
-    (farm.folder / "schemathesis.toml").write_text(_settings(farm.get("/api/v1/openapi.json")[1]))
+    document = farm.get("/api/v1/openapi.json")[1]
+    (farm.folder / "openapi.json").write_text(json.dumps(_strict(document)))
+    (farm.folder / "schemathesis.toml").write_text(_settings(document))
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "run",
-        f"http://127.0.0.1:{farm.ports['http']}/api/v1/openapi.json",
+        "openapi.json",
+        f"--url=http://127.0.0.1:{farm.ports['http']}",
         f"--header=Authorization: Bearer {token}",
         f"--checks={','.join(_CHECKS)}",
         *(f"--exclude-path={path}" for path in _EXCLUDED),
         "--phases=fuzzing",
         "--mode=all",
-        "--max-examples=4",
+        "--max-examples=3",
         "--seed=1",
         "--generation-deterministic",
         "--continue-on-failure",
@@ -69,6 +73,14 @@ def test_every_answer_is_as_the_document_says(farm: Server) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert farm.get("/api/v1/auth/me", token)[0] == 200, "the others were not let in"
     assert " error " not in farm.log, farm.log
+
+
+def _strict(document: dict[str, Any]) -> dict[str, Any]:
+    """@return: the document without what allows any failure: each has to be listed."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            del operation["responses"]["default"]
+    return document
 
 
 def _settings(document: dict[str, Any]) -> str:

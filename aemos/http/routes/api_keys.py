@@ -93,7 +93,14 @@ class ApiKeyRoutes:
         row = await self._keys.change(call.principal, key_id, changes)
         return success(data={"apiKey": _wire(row)})
 
-    @route("POST", "/<key_id>/rotate", permission=_MANAGE, keys=False, data={"apiKey": "api_key"})
+    @route(
+        "POST",
+        "/<key_id>/rotate",
+        permission=_MANAGE,
+        keys=False,
+        data={"apiKey": "api_key"},
+        failures=(409,),
+    )
     async def rotate(self, call: Call, key_id: int, body: KeyRotation) -> Answer:
         """Make the successor of a key; the old one goes on for the overlap."""
         expires_at = instant("expiresAt", body.expiresAt)

@@ -89,13 +89,13 @@ class AuthRoutes:
     def __init__(self, authentication: Authentication, recovery: Recovery) -> None:
         self._authentication, self._recovery = authentication, recovery
 
-    @route("POST", "/login", auth=Auth.OPEN)
+    @route("POST", "/login", auth=Auth.OPEN, failures=(401,))
     async def login(self, call: Call, body: Credentials) -> Answer:
         """Sign in with e-mail and password."""
         sign_in = await self._authentication.login(body.email, body.password, call.network)
         return success(data={"user": _brief(sign_in.account), **_session(sign_in)})
 
-    @route("POST", "/signup", auth=Auth.OPEN, status=201)
+    @route("POST", "/signup", auth=Auth.OPEN, status=201, failures=(409,))
     async def signup(self, call: Call, body: Registration) -> Answer:
         """Make an account, without any role, and sign in."""
         sign_in = await self._authentication.signup(body.columns(), body.password)
@@ -107,7 +107,7 @@ class AuthRoutes:
             data["notifications"] = {"email": False, "sms": False, "socket": False}
         return success(data=data)
 
-    @route("POST", "/refresh-token", auth=Auth.OPEN)
+    @route("POST", "/refresh-token", auth=Auth.OPEN, failures=(401,))
     async def refresh(self, call: Call, body: Refreshing) -> Answer:
         """Get a new access token for the same session."""
         session = await self._authentication.refresh(body.refreshToken)

@@ -98,7 +98,11 @@ class CommandRoutes:
         return success(data={"command": await self._commands.get(call.principal, device, command)})
 
     @route(
-        "DELETE", "/<device>/commands/<command>", permission="device.update", data={"command": {}}
+        "DELETE",
+        "/<device>/commands/<command>",
+        permission="device.update",
+        data={"command": {}},
+        failures=(409,),
     )
     async def cancel(self, call: Call, device: str, command: str) -> Answer:
         """Send a command no more that the device has not received."""

@@ -48,6 +48,7 @@ class DeviceStateInstanceRoutes:
         permission_first=True,
         status=201,
         data="DeviceStateInstance",
+        failures=(404,),
     )
     async def create(self, call: Call, body: NewInstance) -> Answer:
         """Give a state of a device a new value."""

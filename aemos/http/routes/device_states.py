@@ -66,6 +66,7 @@ class DeviceStateRoutes:
         permission="device.update",
         status=201,
         data="DeviceState",
+        failures=(409,),
     )
     async def create(self, call: Call, device_id: str, body: NewState) -> Answer:
         """Make a state of a device."""
@@ -83,6 +84,7 @@ class DeviceStateRoutes:
         permission="device.update",
         permission_first=True,
         data="DeviceState",
+        failures=(409,),
     )
     async def change(self, call: Call, state_id: str, body: StateChange) -> Answer:
         """Change a state."""

@@ -80,13 +80,7 @@ class DeviceTokenRoutes:
             }
         )
 
-    @route(
-        "GET",
-        "/verify",
-        auth=Auth.OPEN,
-        errors=Shape.E2,
-        data=dict,
-    )
+    @route("GET", "/verify", auth=Auth.OPEN, errors=Shape.E2, data=dict, failures=(401,))
     async def verify(self, call: Call) -> Answer:
         """Tell whose token the request carries."""
         if call.bearer is None:
@@ -99,14 +93,20 @@ class DeviceTokenRoutes:
         """List the tokens of the sensor or device that the query names."""
         return await self._list(call, _holder(query))
 
-    @route("POST", "", errors=Shape.E2, data=_NEW_TOKEN)
+    @route("POST", "", errors=Shape.E2, data=_NEW_TOKEN, failures=(409,))
     async def create(self, call: Call, body: NewToken) -> Answer:
         """Make a token; this answer is the only one that shows it."""
         expires_at = instant("expiresAt", body.expiresAt)
         row = await self._tokens.create(call.principal, _holder(body), expires_at, body.label)
         return success(data=row)
 
-    @route("POST", "/<token_id>/rotate", errors=Shape.E2, data={**_NEW_TOKEN, "replaced": _TOKEN})
+    @route(
+        "POST",
+        "/<token_id>/rotate",
+        errors=Shape.E2,
+        data={**_NEW_TOKEN, "replaced": _TOKEN},
+        failures=(409,),
+    )
     async def rotate(self, call: Call, token_id: int, body: Rotation) -> Answer:
         """Make the successor of a token; the old one goes on for the overlap."""
         expires_at = instant("expiresAt", body.expiresAt)

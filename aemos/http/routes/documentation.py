@@ -45,7 +45,13 @@ class DocumentationRoutes:
         """Show the description as a page to read and to try requests on."""
         return Answer(read("docs.html"), content_type="text/html; charset=utf-8", headers=_PAGE)
 
-    @route("GET", "/docs/rapidoc-min.js", auth=Auth.OPEN, produces=("text/javascript",))
+    @route(
+        "GET",
+        "/docs/rapidoc-min.js",
+        auth=Auth.OPEN,
+        produces=("text/javascript",),
+        failures=(404,),
+    )
     async def library(self, call: Call) -> Answer:
         """Serve the library that draws the page."""
         try:

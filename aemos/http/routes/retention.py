@@ -59,7 +59,9 @@ class RetentionRoutes:
         rows = await self._policies.listed(call.principal)
         return success(results=len(rows), data={"policies": [_wire(row) for row in rows]})
 
-    @route("POST", "", permission="sensor.delete", status=201, data={"policy": dict})
+    @route(
+        "POST", "", permission="sensor.delete", status=201, data={"policy": dict}, failures=(409,)
+    )
     async def create(self, call: Call, body: NewPolicy) -> Answer:
         """Make a policy for an organization or a variable."""
         row = await self._policies.create(call.principal, _columns(given(body)))

@@ -64,13 +64,13 @@ class RoleRoutes:
         """Show a role with its permissions."""
         return success(data=await self._roles.get(call.principal, role_id))
 
-    @route("PUT", "/<role_id>", permission="role.assign", data="Role")
+    @route("PUT", "/<role_id>", permission="role.assign", data="Role", failures=(409,))
     async def rename(self, call: Call, role_id: int, body: RoleChange) -> Answer:
         """Rename a role."""
         row = await self._roles.rename(call.principal, role_id, body.name)
         return success(data=row, message="Role updated successfully")
 
-    @route("DELETE", "/<role_id>", permission="role.assign")
+    @route("DELETE", "/<role_id>", permission="role.assign", failures=(409,))
     async def delete(self, call: Call, role_id: int) -> Answer:
         """Delete a role and the memberships that give it."""
         await self._roles.delete(call.principal, role_id)

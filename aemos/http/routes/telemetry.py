@@ -71,7 +71,7 @@ class TelemetryRoutes:
         row = await self._variables.change(call.principal, variable_id, given(body))
         return success(data={"telemetryData": row})
 
-    @route("DELETE", "/<variable_id>", status=204)
+    @route("DELETE", "/<variable_id>", status=204, failures=(409,))
     async def delete(self, call: Call, variable_id: int) -> Answer:
         """Delete a variable that has no readings."""
         await self._variables.delete(call.principal, variable_id)
