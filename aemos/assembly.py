@@ -318,7 +318,11 @@ class Doors:
             EventRoutes(self.streams),
             RetentionRoutes(Policies(database)),
             ReportRoutes(Reports(database)),
-            SystemRoutes(services.settings, self._observer, Refusals(database)),
+            SystemRoutes(
+                services.settings,
+                self._observer,
+                Refusals(database, services.ledger.refused),
+            ),
             SeriesRoutes(self.series),
         ]
         groups += [InsomniaRoutes(groups, clock), DocumentationRoutes(groups)]

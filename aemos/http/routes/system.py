@@ -70,11 +70,12 @@ class SystemRoutes:
         )
         return success(data={"level": body.level})
 
-    @route("GET", "/refusals", permission="sensor.view", data={"refusals": []})
+    @route("GET", "/refusals", permission="sensor.view", data={"refusals": [], "counts": dict})
     async def newest_refusals(self, call: Call, query: Newest) -> Answer:
         """List messages of sensors and devices that were not stored lately, and why."""
         rows = await self._refusals.newest(call.principal, query.limit)
-        return success(results=len(rows), data={"refusals": rows})
+        counts = self._refusals.counts(call.principal)
+        return success(results=len(rows), data={"refusals": rows, "counts": counts})
 
 
 class SeriesRoutes:

@@ -1,6 +1,6 @@
 // Overview: how the server and its devices are, now and over the last 15 minutes.
 import { html, useMemo } from "../vendor/htm-preact.js";
-import { isAdministrator, may } from "./api.js";
+import { may } from "./api.js";
 import { Chart } from "./chart.js";
 import { amount, time } from "./format.js";
 import { useApi } from "./hooks.js";
@@ -65,7 +65,9 @@ function Figures({ title, lines, from }) {
 function RefusedLately() {
   const refusals = useApi("/system/refusals?limit=8", { every: 15 });
   const rows = refusals.data?.data.refusals ?? [];
-  return html`<${Card} title="Not stored lately" flush tools=${isAdministrator() && html`<span class="muted small">all organizations</span>`}>
+  const counts = Object.entries(refusals.data?.data.counts ?? {}).sort(([, a], [, b]) => b - a);
+  return html`<${Card} title="Not stored lately" flush tools=${counts.map(([code, count]) => html`
+      <span class="badge plain" key=${code} title="since the start of the server">${code} ${amount(count)}</span>`)}>
     <${Loaded} from=${refusals} empty="Nothing was refused." isEmpty=${() => !rows.length}>
       <${RefusalTable} rows=${rows} />
     <//><//>`;

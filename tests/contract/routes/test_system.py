@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.farm import NORTH, SOUTH, TOKENS, UUIDS
+from tests.rows import until
 from tests.whole import SECRET, Whole
 
 CONFIGURATION, LEVEL = "/api/v1/system/configuration", "/api/v1/system/log-level"
@@ -39,6 +40,8 @@ async def test_refusals_are_shown_to_the_organization_of_their_sensor(whole: Who
     for organization in (NORTH, SOUTH):
         path, body = "/api/v1/datastreams/token", {"variableName": "nonsense", "value": "1"}
         assert (await whole.call("POST", path, TOKENS[organization], body)).status >= 400
+    writer = whole.services.database.writer  # a refusal is answered before it is written down
+    await until(lambda: not writer.queued)
     viewer, stranger = (await whole.sign_in("Viewer"))[0], (await whole.sign_in("stranger"))[0]
     admin = (await whole.sign_in("System Admin"))[0]
 
@@ -50,6 +53,8 @@ async def test_refusals_are_shown_to_the_organization_of_their_sensor(whole: Who
     assert await seen(stranger) == [UUIDS[SOUTH]]
     assert await seen(admin) == [UUIDS[SOUTH], UUIDS[NORTH]]
     assert await seen(admin, "?limit=1") == [UUIDS[SOUTH]]
+    for token, counts in ((admin, {"TELEMETRY_NOT_FOUND": 2}), (viewer, {})):
+        assert (await whole.call("GET", REFUSALS, token)).data["counts"] == counts
     (row,) = (await whole.call("GET", REFUSALS, viewer)).data["refusals"]
     assert row["code"] == "TELEMETRY_NOT_FOUND"
     assert TOKENS[NORTH] not in str(row)
