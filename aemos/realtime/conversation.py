@@ -257,6 +257,9 @@ class Participant:
         rooms: Sequence[str] = ()
         if left.rooms:
             rooms, _ = await self._session.join(left.rooms)
+        if self._session.ended:
+            self._shared.recovery.keep(str(pid), left)
+            return ()
         self._joined = dict.fromkeys(rooms, self._session.last_id())
         offset = auth.get("offset")
         after = offset if isinstance(offset, str) and is_event_id(offset) else left.since
@@ -289,7 +292,7 @@ class Participant:
         """The connection is gone; the client may come back."""
         if self._entered and self._pid:
             session = self._session
-            rooms = {room: self._joined[room] for room in session.rooms}
+            rooms = {room: self._joined.get(room, self._since) for room in session.rooms}
             left = Left(self._sid, session.principal.key, rooms, self._since)
             self._shared.recovery.keep(self._pid, left)
         self.leave()

@@ -48,6 +48,23 @@ def test_the_file_overrides_defaults_and_the_environment_overrides_the_file(tmp_
     assert settings.mqtt.default_qos == 2
 
 
+def test_the_variables_of_the_originals_socket_io_are_heeded() -> None:
+    environ = {
+        "ENABLE_SOCKET_IO": "false",
+        "SOCKET_IO_PING_INTERVAL": "25000",
+        "SOCKET_IO_PING_TIMEOUT": "20000",
+        "CORS_ORIGIN": "https://farm.example",
+        "NOTIFICATION_INTERVAL": "500",
+        "NOTIFICATION_BUFFER_SIZE": "50",
+        "ENABLE_BROADCAST_ALL": "true",
+    }
+    door = load(None, environ).realtime.socket_io
+    assert (door.enabled, door.ping_interval_ms, door.ping_timeout_ms) == (False, 25000, 20000)
+    assert (door.cors, door.cors_origin) == ((), ("https://farm.example",))
+    assert (door.notification_interval_ms, door.notification_buffer) == (500, 50)
+    assert door.broadcast_all
+
+
 def test_an_empty_key_and_an_empty_variable_leave_the_default(tmp_path: Path) -> None:
     path = write(tmp_path, "http:\n  port:\nmqtt:\n")
     assert load(path, {"MQTT_PORT": ""}) == Settings()

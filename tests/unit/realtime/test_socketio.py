@@ -404,6 +404,19 @@ def test_a_client_may_notice_before_the_server_that_its_connection_is_broken():
     assert not again.ended
 
 
+def test_a_client_whose_connection_breaks_while_it_comes_back_may_try_once_more():
+    world = SocketIoWorld()
+    wire = world.client("ada")
+    wire.join("telemetry-1")
+    wire.cut()
+    world.rights.held = []
+    broken = world.wire()
+    broken.say(f"40{json.dumps({'token': 'ada', 'pid': wire.answer['pid']})}")
+    broken.cut()
+    world.rights.release()
+    assert world.client("ada", pid=wire.answer["pid"]).answer == wire.answer
+
+
 def test_what_was_missed_comes_right_behind_the_answer():
     world = SocketIoWorld()
     wire = world.client("ada")
@@ -604,3 +617,8 @@ def test_a_session_that_ends_while_moving_takes_both_ways_along():
     poll, socket = moving(world)
     poll.cut()
     assert socket.ended
+
+
+def test_the_door_can_be_switched_off():
+    assert list(SocketIoWorld().door.children()) == ["/socket.io"]
+    assert SocketIoWorld(enabled=False).door.children() == {}
