@@ -28,7 +28,7 @@ import attrs
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.ingest import new_database  # noqa: E402 - needs the path above
+from bench.ingest import cpu_seconds, new_database  # noqa: E402 - needs the path above
 from tests.integration.server import Sensor, Server  # noqa: E402
 
 _EVENTS = 20  # told to all sockets, one after the other
@@ -48,13 +48,17 @@ class Latency:
 
 @attrs.frozen
 class Crowd:
-    """Many sockets in one room: KB of memory each, ms until the last one has an event."""
+    """Many sockets in one room: KB of memory each, ms until the last one has an event.
+
+    `cpu_us` is the CPU time of the server for one event to one socket, in microseconds.
+    """
 
     sockets: int
     kilobytes: float
     first_p50: float
     last_p50: float
     last_max: float
+    cpu_us: float
 
 
 @attrs.frozen
@@ -117,7 +121,7 @@ def main() -> int:
         print(
             f"{crowd.sockets} sockets in one room: {crowd.kilobytes:.1f} KB each; the last one has"
             f" an event after {crowd.last_p50:.0f} ms (at worst {crowd.last_max:.0f}), the first"
-            f" after {crowd.first_p50:.1f} ms"
+            f" after {crowd.first_p50:.1f} ms; {crowd.cpu_us:.1f} us of CPU for each"
         )
     return 1 if any(result.missing for result in results) else 0
 
@@ -180,6 +184,7 @@ async def _crowd(
         )
     memory = (rss(server.pid) - before) * 1024 / sockets
     firsts, lasts = [], []
+    cpu = cpu_seconds(server.pid)
     for _ in range(_EVENTS):
         took.clear()
         publish(_now())
@@ -187,6 +192,7 @@ async def _crowd(
         firsts.append(min(took))
         lasts.append(max(took))
         await asyncio.sleep(0.2)
+    cpu = cpu_seconds(server.pid) - cpu
     for listener in listeners:
         listener.transport.abort()
     return Crowd(
@@ -195,6 +201,7 @@ async def _crowd(
         round(statistics.median(firsts), 1),
         round(statistics.median(lasts), 1),
         round(max(lasts), 1),
+        round(cpu * 1e6 / sockets / _EVENTS, 1),
     )
 
 
