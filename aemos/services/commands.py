@@ -110,8 +110,7 @@ class Commands:
         self._stopped = True
         self._watch_clock()
         for asking in list(self._asking.values()):
-            for waiter in list(asking):
-                waiter.callback(None)
+            _wake(asking)
 
     def __len__(self) -> int:
         return self._count
@@ -290,9 +289,7 @@ class Commands:
             return
         self._forget(event.device_uuid, event.number)
         if event.status not in _OVER:
-            for waiter in list(self._asking.get(event.number, ())):
-                if not waiter.called:
-                    waiter.callback(None)
+            _wake(self._asking.get(event.number, ()))
 
     # ------------------------------------------------------------------ sending
 
@@ -394,6 +391,12 @@ class _Progress:
 
     def received(self) -> None:
         self.commands.step(commands.RECEIVED, self.number, self.commands.now())
+
+
+def _wake(asking: Sequence[Deferred[None]]) -> None:
+    for waiter in list(asking):
+        if not waiter.called:
+            waiter.callback(None)
 
 
 def _waiting(row: Row) -> Waiting:

@@ -19,6 +19,7 @@ from aemos.storage.database import Database
 
 _MINUTE = 60.0
 _HOUR = 3600.0
+_AT_ONCE = 1000  # commands in a transaction
 _DAY = 86_400_000  # milliseconds
 _AUDIT_ENTRIES = 1000  # forgotten in one transaction
 
@@ -81,7 +82,8 @@ class Upkeep:
     async def _forget_commands(self) -> None:
         age = self._settings.commands.keep_days * _DAY
         before = Instant(Instant.of(self._clock.seconds()) - age)
-        await self._database.transact(commands.prune, before)
+        while await self._database.transact(commands.prune, before, _AT_ONCE) == _AT_ONCE:
+            pass
 
     async def _cut_audit_log(self) -> None:
         days = self._settings.database.audit_days

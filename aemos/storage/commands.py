@@ -76,6 +76,8 @@ class NewCommand:
         """Insert it, queued, with its timer."""
         self.change = TimerChange()
         device, name = self.values["device_uuid"], self.values["command_id"]
+        if self.timer is not None:
+            _one_at_a_time(tx, device)
         known = find(tx, device, name)
         self.repeated = known is not None
         if known is not None:
@@ -250,14 +252,25 @@ def new_order(
     return TimerChange(begun, old, cancelled)
 
 
-def prune(tx: Transaction, before: Instant) -> int:
-    """Forget commands over which nothing has happened since then. @return: how many."""
-    return tx.execute(
-        "DELETE FROM command WHERE changed_at < %s"
-        f" AND status NOT IN ('{QUEUED}', '{SENT}')"
-        " AND id NOT IN (SELECT stop_command FROM actuator_timer WHERE stop_command IS NOT NULL)",
-        (before,),
+def prune(tx: Transaction, before: Instant, limit: int) -> int:
+    """Forget commands over which nothing has happened since then, so many at most.
+
+    @return: how many they were.
+    """
+    rows = tx.all(
+        f"SELECT id FROM command WHERE changed_at < %s AND status NOT IN ('{QUEUED}', '{SENT}')"
+        " AND id NOT IN (SELECT stop_command FROM actuator_timer WHERE stop_command IS NOT NULL)"
+        " ORDER BY changed_at LIMIT %s",
+        (before, limit),
     )
+    ids = [row["id"] for row in rows]
+    return tx.execute(f"DELETE FROM command WHERE id IN ({marks(ids)})", ids) if ids else 0
+
+
+def _one_at_a_time(tx: Transaction, device_uuid: str) -> None:
+    """Let nobody else begin a timer for this device: two could begin one for the same actuator."""
+    for table in ("Device", "Sensor"):
+        tx.all(f"SELECT id FROM {table} WHERE uuid = %s{tx.dialect.for_update}", (device_uuid,))
 
 
 def _note(tx: Transaction, number: int, status: str, at: Instant, detail: str) -> None:

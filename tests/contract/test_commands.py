@@ -11,12 +11,13 @@ from twisted.internet.defer import ensureDeferred
 
 from aemos import json
 from aemos.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests
-from aemos.model import ANONYMOUS, Code
+from aemos.model import ANONYMOUS, Code, Instant
 from aemos.mqtt.packets import PubRec
 from aemos.services.catalogue import digest
 from aemos.services.commands import NoReply
 from aemos.services.events import CommandChanged, MessageRefused
 from aemos.services.order_intake import NewOrder
+from aemos.storage import commands
 from aemos.storage.listing import Listing
 from aemos.storage.transaction import Transaction
 from tests.farm import NORTH, PUMPS, SOUTH, UUIDS
@@ -66,7 +67,7 @@ async def test_a_listening_device_gets_it_and_every_step_is_stored_with_its_time
         "commandId": command["commandId"],
         "command": {"command": "on", "parameters": {"speed": 3}},
         "timestamp": started.iso(),
-        "expiresAt": type(started)(started + 3_600_000).iso(),
+        "expiresAt": Instant(started + 3_600_000).iso(),
         "metadata": {"initiatedBy": "user"},
     }
     yard.wait(1)
@@ -419,6 +420,16 @@ async def test_a_list_pages_and_filters(yard: Yard) -> None:
     assert [row["commandId"] for row in waiting.rows] == [first["commandId"]]
     one = await yard.commands.listed(VIEWER, PUMP, Listing(), second["commandId"])
     assert [row["status"] for row in one.rows] == ["expired"]
+
+
+async def test_old_commands_are_forgotten_when_they_are_over(yard: Yard) -> None:
+    over, waiting = await give(yard), await give(yard)
+    await yard.result(yard.commands.cancel(ADMIN, PUMP, over["commandId"]))
+    prune = yard.database.transact
+    assert await prune(commands.prune, yard.now, 10) == 0
+    assert await prune(commands.prune, Instant(yard.now + 1), 10) == 1
+    left = await yard.commands.listed(ADMIN, PUMP, Listing())
+    assert [row["commandId"] for row in left.rows] == [waiting["commandId"]]
 
 
 async def test_a_sensor_takes_commands_as_well(yard: Yard) -> None:

@@ -335,6 +335,30 @@ async def test_of_an_order_and_the_end_of_the_timer_at_once_the_later_one_counts
     assert await power(yard) == "off"
 
 
+async def test_two_orders_for_one_actuator_at_once_leave_one_timer(yard: Yard) -> None:
+    given = [
+        ensureDeferred(yard.commands.give(ADMIN, PUMP, NewOrder("on", max_on=seconds)))
+        for seconds in (10, 20, 30)
+    ]
+    await yard.see(lambda: all(one.called for one in given))
+    for one in given:
+        await one
+    assert len(yard.fail_safe) == 1
+
+
+async def test_an_action_of_a_rule_chain_may_have_a_limit(yard: Yard) -> None:
+    pump = listening(yard)
+    rule = {"ruleChainId": 1, "ruleChainName": "dry", "nodeId": 2}
+    change = await yard.database.transact(
+        lambda tx: yard.changes.set_by_rule(
+            tx, NORTH, PUMP, "power", "on", rule, 1, True, TWO_SECONDS
+        )
+    )
+    yard.events.publish(change)
+    yard.wait(2)
+    assert (await stop_for(yard, pump))["command"] == {"stateName": "power", "value": "off"}
+
+
 async def test_timers_survive_a_restart(yard: Yard) -> None:
     await switch(yard, "on", TWO_SECONDS)
     yard.stop()

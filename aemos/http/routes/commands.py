@@ -75,7 +75,7 @@ class CommandRoutes:
     async def give(self, call: Call, device: str, query: Wait, body: NewCommand) -> Answer:
         """Give a device a command; with `wait`, answer with what the device says about it."""
         longest = self._commands.settings.max_wait
-        if query.wait > longest:
+        if not query.wait <= longest:  # which NaN is not either
             raise BadRequest(
                 f'Invalid query parameters: "wait" must be less than or equal to {longest:g}'
             )

@@ -77,8 +77,9 @@ async def test_what_makes_no_sense_is_a_400(farm: Farm, body: dict[str, Any]) ->
     assert (await farm.call("POST", PATH, "north-admin", body)).status == 400
 
 
-async def test_a_request_may_not_wait_for_ever(farm: Farm) -> None:
-    reply = await farm.call("POST", f"{PATH}?wait=61", "north-admin", {"command": "on"})
+@pytest.mark.parametrize("wait", ["61", "inf", "nan", "-1"])
+async def test_a_request_may_not_wait_for_ever(farm: Farm, wait: str) -> None:
+    reply = await farm.call("POST", f"{PATH}?wait={wait}", "north-admin", {"command": "on"})
     assert reply.status == 400
     assert await farm.rows("SELECT id FROM command") == []
 

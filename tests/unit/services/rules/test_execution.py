@@ -8,6 +8,8 @@ import pytest
 
 from aemos import json
 from aemos.model import Instant
+from aemos.services.command_form import Limit
+from aemos.services.rules.effects import remembered
 from aemos.services.rules.execution import MAX_STEPS, Plan, Run, run
 from aemos.services.rules.snapshot import Snapshot
 
@@ -155,9 +157,42 @@ def test_a_transform_changes_the_value_for_what_follows(
 
 @pytest.mark.parametrize(
     "config",
-    [None, {}, {"command": "on"}, {"command": {"deviceUuid": D, "stateName": "power"}}],
+    [
+        None,
+        {},
+        {"command": "on"},
+        {"command": {"deviceUuid": D, "stateName": "power"}},
+        {"command": {**PUMP_ON["command"], "maxOn": "long"}},
+        {"command": {**PUMP_ON["command"], "maxOn": 0}},
+    ],
 )
 def test_an_action_without_a_command_is_an_error_and_the_run_goes_on(config: Any) -> None:
     outcome = executed(node(1, "action", config, 2), node(2, "action", PUMP_ON))
     assert [action["status"] for action in outcome.actions] == ["error", "success"]
     assert (len(outcome.commands), len(outcome.errors)) == (1, 1)
+
+
+def test_an_action_may_limit_for_how_long_it_lasts() -> None:
+    limited = {**PUMP_ON, "command": {**PUMP_ON["command"], "maxOn": 600, "off": "idle"}}
+    first, second = executed(node(1, "action", limited, 2), node(2, "action", PUMP_ON)).commands
+    assert (first.limit, second.limit) == (Limit(600.0, "idle"), None)
+
+
+def test_a_change_that_is_told_once_more_has_its_times() -> None:
+    times = {"at": "2026-01-01T12:00:00.000Z", "stop_at": "2026-01-01T12:00:02.000Z"}
+    names = (
+        "device_id",
+        "device_uuid",
+        "device_name",
+        "device_type",
+        "critical",
+        "organization_id",
+        "state",
+        "old",
+        "new",
+        "initiated_by",
+        "initiator_id",
+        "priority",
+    )
+    change = remembered({**dict.fromkeys(names), **times, "max_on": 2.0})
+    assert change.stop_at == change.at + 2000
