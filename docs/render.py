@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from string import Template
@@ -13,7 +14,16 @@ from docutils.writers.html5_polyglot import Writer
 
 DOCS = Path(__file__).parent
 START = DOCS.parent / "README.rst"
-ORDER = ("devices", "history", "realtime", "access", "alarms", "operating", "architecture")
+ORDER = (
+    "console",
+    "devices",
+    "history",
+    "realtime",
+    "access",
+    "alarms",
+    "operating",
+    "architecture",
+)
 """Guides in the order in which they are read; those that are not named follow."""
 
 _SETTINGS = {
@@ -62,6 +72,8 @@ def guides() -> dict[str, Path]:
 def render(folder: Path) -> None:
     """Write a page for each guide. @raise SystemMessage: one of them is not valid."""
     folder.mkdir(parents=True, exist_ok=True)
+    for image in (DOCS / "images").glob("*.png"):
+        shutil.copy(image, folder)
     rendered = {name: _guide(file) for name, file in guides().items()}
     for name, (title, body) in rendered.items():
         links = "\n".join(_link(other, other == name, rendered[other][0]) for other in rendered)
@@ -90,8 +102,8 @@ def _guide(file: Path) -> tuple[str, str]:
             reference.replace_self(nodes.literal("", reference.astext()))
     for table in tree.findall(nodes.table):  # widths come as styles within, which pages refuse
         table["classes"] = ["colwidths-auto"]
-    for image in list(tree.findall(nodes.image)):
-        image.parent.remove(image)
+    for image in tree.findall(nodes.image):
+        image["uri"] = f"/web/guides/{Path(image['uri']).name}"
     html = publish_from_doctree(tree, writer=_Body(), settings_overrides=_SETTINGS)
     # What scrolls sideways must be within reach of the keyboard.
     return title, re.sub(r"<(pre|table)\b", r'<\1 tabindex="0"', html.decode())

@@ -95,12 +95,15 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     return Environment(binaries, elsewhere)
 
 
-def test_the_wheel_holds_the_plugin_the_migrations_and_the_types(wheel: Path) -> None:
+def test_the_wheel_holds_the_plugin_the_migrations_the_pages_and_the_types(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "twisted/plugins/aemos_plugin.py" in names
     assert "aemos/py.typed" in names
     for migration in (ROOT / "aemos" / "storage" / "migrations").rglob("*.sql"):
         assert str(migration.relative_to(ROOT)) in names
+    web = ROOT / "aemos" / "web"
+    for page in (*web.glob("*.html"), *web.glob("scripts/*.js"), *web.glob("styles/*.css")):
+        assert str(page.relative_to(ROOT)) in names
     for module in (ROOT / "aemos").rglob("*.py"):
         assert str(module.relative_to(ROOT)) in names
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+IMAGE = re.compile(r'<img alt="([^"]*)" src="([^"]+)"')
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,7 +29,7 @@ def pages(rendering: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> di
     """Name -> HTML of every guide."""
     folder = tmp_path_factory.mktemp("guides")
     rendering.render(folder)
-    return {file.stem: file.read_text("utf-8") for file in folder.iterdir()}
+    return {file.stem: file.read_text("utf-8") for file in folder.glob("*.html")}
 
 
 def test_every_guide_is_a_page(pages: dict[str, str]) -> None:
@@ -49,6 +50,16 @@ def test_links_lead_to_what_is_served(pages: dict[str, str]) -> None:
                 assert f'id="{fragment}"' in page, (name, target)
             else:
                 assert re.match(r"/$|/web/|/api/v1/|https?://", path), (name, target)
+
+
+def test_pictures_are_there_small_and_described(rendering: ModuleType, tmp_path: Path) -> None:
+    rendering.render(tmp_path)
+    shown = [image for file in tmp_path.glob("*.html") for image in IMAGE.findall(file.read_text())]
+    assert shown
+    for alt, source in shown:
+        picture = tmp_path / source.removeprefix("/web/guides/")
+        assert picture.stat().st_size < 150_000, source
+        assert len(alt) > 20, source
 
 
 def test_a_page_holds_no_style_and_no_script(pages: dict[str, str]) -> None:
