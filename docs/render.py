@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
-import sys
 from pathlib import Path
 from string import Template
 
@@ -117,4 +117,6 @@ class _Body(Writer):
 
 
 if __name__ == "__main__":
-    render(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description="Renders the guides as pages.")
+    parser.add_argument("folder", type=Path, help="where to put them")
+    render(parser.parse_args().folder)

@@ -27,7 +27,7 @@ const VIEWS = [
   { key: "things", title: "Devices and sensors", view: Things, open: () => may("sensor.view") || may("device.view") },
   { key: "mqtt", title: "MQTT", view: Mqtt, open: () => may("device.update") },
   { key: "rules", title: "Rules", view: Rules, open: () => may("rule.view") },
-  { key: "alarms", title: "Alarms", view: Alarms, open: (served) => may("device.view") && served.has("GET /alarms") },
+  { key: "alarms", title: "Alarms", view: Alarms, open: (served) => may("sensor.view") && served.has("GET /alarms") },
   { key: "system", title: "System", view: System, open: () => may("organization.update") },
 ];
 const DETAILS = { sensors: Sensor, devices: Device };

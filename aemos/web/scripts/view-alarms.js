@@ -16,8 +16,8 @@ export function Alarms() {
   const now = useNow();
   const alarms = useApi(`/alarms?${state ? `state=${state}&` : ""}limit=${PER_PAGE}&offset=${page * PER_PAGE}`, { every: 5 });
   const rows = alarms.data?.data.alarms ?? [];
-  const acknowledge = async (row) => {
-    await request("POST", `/alarms/${row.id}/acknowledge`, {});
+  const handle = async (row, step) => {
+    await request("POST", `/alarms/${row.id}/${step}`, {});
     await alarms.reload();
   };
   return html`<div class="head"><h1>Alarms</h1></div>
@@ -26,11 +26,14 @@ export function Alarms() {
     <${Card} title="List" flush><${Loaded} from=${alarms} lines=${6} isEmpty=${() => !rows.length} empty="No alarms.">
       <${Table} name="Alarms" rows=${rows} keyOf=${({ id }) => id} columns=${[
     ["Severity", (row) => html`<${Badge} kind=${SEVERITIES[row.severity] ?? ""}>${row.severity}<//>`],
-    ["Alarm", (row) => html`<strong>${row.message}</strong>`, "wide"],
+    ["Alarm", (row) => html`<strong>${row.message}</strong>${row.sensorId && html`<br /><a class="small" href=${`#/sensors/${row.sensorId}/${row.organizationId}`}>${row.name || "sensor"}</a>`}`, "wide"],
+    ["Value", (row) => row.value ?? "–", "number"],
     ["State", (row) => html`<${Badge} kind=${STATES[row.state] ?? ""}>${row.state}<//>`],
     ["Raised", (row) => html`${time(row.raisedAt)}<br /><span class="muted small">${age(row.raisedAt, now)}</span>`, "nowrap"],
     ["Cleared", (row) => time(row.clearedAt), "nowrap"],
-    ["", (row) => html`<div class="row">${row.state === "active" && may("sensor.update") && html`<${Act} label="Acknowledge" onAct=${() => acknowledge(row)} />`}
+    ["", (row) => html`<div class="row">
+      ${may("sensor.update") && row.state === "active" && html`<${Act} label="Acknowledge" onAct=${() => handle(row, "acknowledge")} />`}
+      ${may("sensor.update") && row.state !== "cleared" && html`<${Act} label="Clear" question="End this alarm by hand? It comes again with its cause." onAct=${() => handle(row, "clear")} />`}
       <button type="button" class="slim" onClick=${() => setOpen(row.id)}>History</button></div>`],
   ]} />
       <${Pager} page=${page} pages=${Math.ceil((alarms.data?.total ?? 0) / PER_PAGE)} onChange=${setPage} />
@@ -56,8 +59,8 @@ function History({ id, onClose }) {
   return html`<${Dialog} title=${found?.message ?? "Alarm"} onClose=${onClose}>
     <${Loaded} from=${alarm}>
       <ol class="events">${(found?.events ?? []).map((event) => html`<li key=${event.id}><span class="muted small">${time(event.at)}</span>
-        <div><strong>${event.kind}</strong> ${event.comment ?? ""}</div></li>`)}</ol>
-      <form class="fields" onSubmit=${comment}><label>Comment<input required value=${text} onInput=${(event) => setText(event.target.value)} /></label>
-        ${problem && html`<p class="notice bad" role="alert">${problem}</p>`}<div class="row"><button class="primary">Comment</button></div></form>
+        <div><strong>${event.kind}</strong> ${event.userName && html`<span class="muted">by ${event.userName}</span>`} ${event.comment ?? ""}</div></li>`)}</ol>
+      ${may("sensor.update") && html`<form class="fields" onSubmit=${comment}><label>Comment<input required value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+        ${problem && html`<p class="notice bad" role="alert">${problem}</p>`}<div class="row"><button class="primary">Comment</button></div></form>`}
     <//><//>`;
 }

@@ -28,7 +28,7 @@ const last = (shown, key) => shown?.series[key]?.at(-1);
 
 function Tiles({ shown, served }) {
   const presence = useApi("/presence", { every: 10 });
-  const alarms = useApi(served.has("GET /alarms") ? "/alarms?limit=1&status=active" : null, { every: 15 });
+  const alarms = useApi(served.has("GET /alarms") ? "/alarms?limit=1&state=active" : null, { every: 15 });
   const counts = { online: 0, late: 0, silent: 0, offline: 0 };
   for (const organization of presence.data?.data.organizations ?? []) {
     for (const key of Object.keys(counts)) counts[key] += organization[key];
