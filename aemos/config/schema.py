@@ -503,7 +503,7 @@ class Rules:
     )
     collection_timeout_ms: int = setting(
         5000,
-        "milliseconds that a triggered or scheduled chain waits for the values it looks at",
+        "milliseconds that a chain that somebody triggers waits for the values it looks at",
         env="DATA_COLLECTION_TIMEOUT",
         valid=between(1000, 30_000),
     )

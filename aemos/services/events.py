@@ -219,7 +219,7 @@ class RulesChanged:
     chain_ids: Collection[int]
 
 
-@attrs.frozen(slots=True, eq=False)
+@attrs.define(slots=True, eq=False)  # not frozen: one is made for each run, and that costs
 class RuleRan:
     """A rule chain has run (spec/rule-engine.md section 4); nothing in it is kept for ever.
 

@@ -17,7 +17,7 @@ _AT_ONCE = 1000  # SQLite takes a limited number of parameters
 _BY_TYPE = "CASE type WHEN 'filter' THEN 0 WHEN 'transform' THEN 1 ELSE 2 END, id"
 
 
-@attrs.frozen(slots=True)
+@attrs.define(slots=True, eq=False)  # not frozen: one is made for each run, and that costs
 class Counts:
     """How often a chain has run and failed, and when it last did."""
 

@@ -11,7 +11,7 @@ which triggers came; chains that may take their time each have a line of their o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,6 @@ from aemos.storage import rule_triggers
 from aemos.storage.database import Database
 from aemos.storage.readings import Reading
 from aemos.storage.rule_triggers import FINISHED, READING, SCHEDULE, STATE, TRIGGERS, Trigger
-from aemos.storage.rules import Counts
 from aemos.storage.writer import Rows, Unit
 
 _SLICE = 0.002  # seconds of the reactor's time in one of its rounds
@@ -353,7 +352,7 @@ class Engine:
                     Instant.of(self._clock.seconds()),
                     seconds,
                     outcome,
-                    counts_of(chain.row),
+                    chain.counts,
                 )
             )
         task.failed = task.failed or status == "failure"
@@ -383,16 +382,6 @@ class Engine:
     def _forgotten(self, error: RowRefused | None) -> None:
         if error is not None:
             self._log.error("finished rule triggers stay: {error}", error=error)
-
-
-def counts_of(row: Mapping[str, Any]) -> Counts:
-    """@return: how often a chain had run when its row was read."""
-    return Counts(
-        row["executionCount"] or 0,
-        row["failureCount"] or 0,
-        row["lastExecutedAt"],
-        row["lastErrorAt"],
-    )
 
 
 def _detail(trigger: Trigger) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from aemos.services.rules.sources import Reference, Slot, Source, newest, refere
 from aemos.storage import rules
 from aemos.storage.database import Database
 from aemos.storage.rule_triggers import STATE, Trigger
+from aemos.storage.rules import Counts
 from aemos.storage.transaction import Row, Transaction
 
 _PAUSE = 1.0  # seconds between attempts while the database is away
@@ -81,6 +82,7 @@ class Chain:
     plan: Plan
     looks: Sequence[Look]
     mentioned: frozenset[str]
+    counts: Counts
 
     @property
     def name(self) -> str:
@@ -146,7 +148,18 @@ def chain_of(row: Row, loaded: Loaded, watched: Mapping[Slot, Watched]) -> Chain
             triggers = runs and (name in conditions or (known is not None and known.triggers))
             looks[source.slot] = Look(source, watched[source.slot], triggers)
     mentioned = frozenset(name.uuid.lower() for name in named)
-    return Chain(row["id"], row, Plan.of(nodes), tuple(looks.values()), mentioned)
+    plan, counts = Plan.of(nodes), counts_of(row)
+    return Chain(row["id"], row, plan, tuple(looks.values()), mentioned, counts)
+
+
+def counts_of(row: Row) -> Counts:
+    """@return: how often a chain had run when its row was read."""
+    return Counts(
+        row["executionCount"] or 0,
+        row["failureCount"] or 0,
+        row["lastExecutedAt"],
+        row["lastErrorAt"],
+    )
 
 
 class Rulebook:

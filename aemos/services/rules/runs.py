@@ -17,11 +17,10 @@ from aemos.model import Instant, Principal
 from aemos.services.events import Events, RuleDataCollected, RuleRan
 from aemos.services.rules.chains import chain_for
 from aemos.services.rules.effects import Effects, Firing
-from aemos.services.rules.engine import counts_of
 from aemos.services.rules.evaluation import Evaluation
 from aemos.services.rules.execution import Plan, Run, run
 from aemos.services.rules.queue import RuleQueue
-from aemos.services.rules.rulebook import Chain
+from aemos.services.rules.rulebook import Chain, counts_of
 from aemos.services.rules.snapshot import Snapshot
 from aemos.services.rules.sources import Reference, newest, references, resolve, typed
 from aemos.services.rules.statistics import Statistics
@@ -87,7 +86,7 @@ class RuleRuns:
             return chain, rules.nodes_of(tx, [chain_id])[chain_id]
 
         row, nodes = await self._database.read(read)
-        chain = Chain(chain_id, row, Plan.of(nodes), (), frozenset())
+        chain = Chain(chain_id, row, Plan.of(nodes), (), frozenset(), counts_of(row))
         head = {"ruleChainId": chain_id, "name": chain.name}
         if not nodes:
             return _answer({**head, "status": "skipped", "message": _NO_NODES})
@@ -115,7 +114,7 @@ class RuleRuns:
                 self._now(),
                 seconds,
                 outcome,
-                counts_of(row),
+                chain.counts,
             )
         )
         await self._statistics.flush()

@@ -9,12 +9,15 @@ import attrs
 
 from aemos.model import Instant
 
-_NAMES = ("UUID", "uuid", "sensorUUID", "deviceUUID")
+_ALIASES = ("uuid", "sensorUUID", "deviceUUID")
 
 
 def uuid_in(config: Mapping[str, Any]) -> Any:
     """@return: the uuid that a condition names, under whichever of the names it goes."""
-    return next((config[name] for name in _NAMES if config.get(name) is not None), None)
+    uuid = config.get("UUID")
+    if uuid is not None:
+        return uuid
+    return next((config[name] for name in _ALIASES if config.get(name) is not None), None)
 
 
 @attrs.define

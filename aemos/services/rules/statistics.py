@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from aemos.services.events import Events, RuleRan, RulesChanged
@@ -41,9 +40,10 @@ class Statistics:
 
     def _ran(self, event: RuleRan) -> None:
         before = self._counts.get(event.chain_id, event.counts)
-        after = attrs.evolve(before, runs=before.runs + 1, last_at=event.at)
+        # A new one: what is just being written stays as it is.
+        after = Counts(before.runs + 1, before.failures, event.at, before.last_failure_at)
         if event.failed:
-            after = attrs.evolve(after, failures=before.failures + 1, last_failure_at=event.at)
+            after.failures, after.last_failure_at = before.failures + 1, event.at
         self._counts[event.chain_id] = after
         self._writes.put(event.chain_id, after)
 

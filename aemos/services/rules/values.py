@@ -20,6 +20,8 @@ _INFINITE = {"Infinity": math.inf, "+Infinity": math.inf, "-Infinity": -math.inf
 
 def number(value: Any) -> float:
     """JavaScript's Number(); NaN for what is none."""
+    if type(value) is float:
+        return value
     if value is None:
         return 0.0
     if isinstance(value, (bool, int, float)):
