@@ -453,7 +453,7 @@ def _count_socket_io(metrics: Metrics, door: SocketIoDoor) -> None:
         "clients that came back to where they were",
         lambda: door.conversations.recovered,
     )
-    door.notifications.told = lambda: metrics.notification_sent("socket")
+    door.hub.told = lambda: metrics.notification_sent("socket")
 
 
 def _count_rules(metrics: Metrics, rules: RuleMachinery) -> None:

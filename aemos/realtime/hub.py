@@ -128,6 +128,8 @@ class Hub:
         """The rooms that somebody is in, or was in a moment ago: nobody else may change it."""
         self.events_sent = 0
         self.deliveries = 0
+        self.told: Callable[[], object] = lambda: None
+        """Called for each event, for the figures."""
 
     @property
     def rooms(self) -> int:
@@ -233,6 +235,7 @@ class Hub:
                     if member not in hearing and (wanted is None or wanted(event)):
                         hearing[member] = room
         self.events_sent += 1
+        self.told()
         self.deliveries += len(hearing)
         for member, room in hearing.items():
             try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -55,8 +55,6 @@ class Notifications(Feed):
         self._busy: dict[int, _Busy] = {}
         self._due: deque[int] = deque()
         self._timer: IDelayedCall | None = None
-        self.told: Callable[[], object] = lambda: None
-        """Called for each event about a reading."""
 
     def stop(self) -> None:
         """Tell no more of what waits."""
@@ -177,7 +175,6 @@ class Notifications(Feed):
         self, name: str, rooms: tuple[str, ...], data: dict[str, Any], number: int, busy: _Busy
     ) -> None:
         if self._anybody_in(*rooms):
-            self.told()
             self._hub.tell(
                 name,
                 rooms,

@@ -433,6 +433,7 @@ def test_the_health_page_and_the_figures_tell_about_it(server, clients):
     assert figures["connections"] >= 2
     text = fetch(server, "GET", "/api/v1/metrics/prometheus")[1].decode()
     assert f"aemos_socketio_connections {figures['connections']}.0" in text
+    assert f'notifications_sent_total{{protocol="socket"}} {figures["events"]}.0' in text
     assert 'route="/socket.io"' not in text  # as long polls would look like slow requests
 
 
