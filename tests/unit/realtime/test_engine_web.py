@@ -268,6 +268,31 @@ async def test_a_websocket_from_the_beginning_offers_no_upgrade():
         assert await socket.closed() == 1000
 
 
+async def test_a_websocket_that_is_not_read_costs_a_bounded_buffer_and_gets_the_newest():
+    async with serving(max_buffer=100_000) as server:
+        socket = await server.connect("EIO=4&transport=websocket")
+        socket.say('40{"token":"ada"}')
+        socket.say('421["join","telemetry-1"]')
+        while not (await socket.hear()).startswith("431"):
+            pass
+        socket.transport.pauseProducing()
+        [session] = server.world.door.engine._sessions.values()
+        for number in range(400):
+            stored = reading(1, f"{number} " + "x" * 20_000)
+            stored.urgent = True
+            server.world.store(stored)
+            session.flush()
+            assert session._outbox.size <= 100_000
+        assert not session.carrier.ready
+        socket.transport.resumeProducing()
+        newest = 0
+        while newest < 399:
+            packet = await socket.hear()
+            if packet.startswith("42"):
+                newest = int(json.loads(packet[2:])[1]["dataStream"]["value"].split()[0])
+        assert 0 < session.dropped < 400
+
+
 @pytest.mark.parametrize(("packet", "status"), [("9", 1000), ("4" * 1025, 1009)])
 async def test_a_websocket_that_says_nonsense_is_closed(packet, status):
     async with serving(max_payload=1024) as server:
