@@ -65,7 +65,7 @@ class FailSafe:
         self._database, self._events, self._clock = database, events, clock
         self._orders, self._changes = orders, changes
         self._settings = orders.settings
-        self._timers: dict[int, TimerRow] = {}
+        self._timers: dict[tuple[str, str], TimerRow] = {}
         self._busy: set[int] = set()
         self._call: IDelayedCall | None = None
         self._stopped = False
@@ -78,7 +78,7 @@ class FailSafe:
         @raise StorageUnavailable: the database cannot be read.
         """
         for timer in await self._database.read(actuator_timers.every):
-            self._timers[timer["id"]] = timer
+            self._timers[_key(timer)] = timer
             if self._stuck(timer):
                 self._tell_stuck(timer)
         self._watch_clock()
@@ -104,13 +104,26 @@ class FailSafe:
     # ------------------------------------------------------------------ the clock
 
     def _deadline_changed(self, event: DeadlineChanged) -> None:
-        if event.ended is not None:
-            self._timers.pop(event.ended["id"], None)
-            if self._stuck(event.ended):
-                self._tell_stopped(event.ended)
-        if event.begun is not None:
-            self._timers[event.begun["id"]] = dict(event.begun)
+        ended, begun = event.ended, event.begun
+        if ended is not None:
+            self._drop(ended)
+            if self._stuck(ended):
+                self._tell_stopped(ended)
+        if begun is not None:
+            # Of two orders at once the later one may be told first; its timer has the higher id.
+            held = self._timers.get(_key(begun))
+            if held is None or held["id"] < begun["id"]:
+                self._timers[_key(begun)] = dict(begun)
         self._watch_clock()
+
+    def _holds(self, timer: Mapping[str, Any]) -> bool:
+        """Whether this is (still) the timer of its actuator."""
+        held = self._timers.get(_key(timer))
+        return held is not None and held["id"] == timer["id"]
+
+    def _drop(self, timer: Mapping[str, Any]) -> None:
+        if self._holds(timer):
+            del self._timers[_key(timer)]
 
     def _state_changed(self, event: DeviceStateChanged) -> None:
         if event.timer is not None:
@@ -121,7 +134,7 @@ class FailSafe:
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        due = [timer["next_at"] for id, timer in self._timers.items() if id not in self._busy]
+        due = [t["next_at"] for t in self._timers.values() if t["id"] not in self._busy]
         if due and not self._stopped:
             left = max(0.0, (min(due) - self._orders.now()) / 1000)
             self._call = self._clock.callLater(left, self._look)
@@ -129,7 +142,8 @@ class FailSafe:
     def _look(self) -> None:
         self._call = None
         now = self._orders.now()
-        for number, timer in list(self._timers.items()):
+        for timer in list(self._timers.values()):
+            number: int = timer["id"]
             if timer["next_at"] <= now and number not in self._busy:
                 self._busy.add(number)
                 attempt = ensureDeferred(self._attempt(timer))
@@ -151,9 +165,9 @@ class FailSafe:
         self._later(timer)
 
     def _later(self, timer: TimerRow) -> None:
-        held = self._timers.get(timer["id"])
-        if held is not None:
-            held["next_at"] = Instant(self._orders.now() + round(self._settings.stop_retry * 1000))
+        if self._holds(timer):
+            again = Instant(self._orders.now() + round(self._settings.stop_retry * 1000))
+            self._timers[_key(timer)]["next_at"] = again
 
     # ------------------------------------------------------------------ stopping
 
@@ -173,11 +187,11 @@ class FailSafe:
             self._later(timer)
             return
         if attempt is None:
-            self._timers.pop(timer["id"], None)
+            self._drop(timer)
             return
-        if timer["id"] not in self._timers:
+        if not self._holds(timer):
             return  # a new order has come while this was written, and has cancelled it
-        held = self._timers[timer["id"]] = attempt.timer
+        held = self._timers[_key(timer)] = attempt.timer
         if attempt.state is not None:
             self._events.publish(attempt.state)
         if attempt.new is not None:
@@ -255,6 +269,10 @@ class FailSafe:
                 state=timer["state_name"],
             )
         )
+
+
+def _key(timer: Mapping[str, Any]) -> tuple[str, str]:
+    return timer["device_uuid"], timer["actuator"]
 
 
 def _command_of(timer: TimerRow) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -335,10 +336,13 @@ async def test_of_an_order_and_the_end_of_the_timer_at_once_the_later_one_counts
     assert await power(yard) == "off"
 
 
-async def test_two_orders_for_one_actuator_at_once_leave_one_timer(yard: Yard) -> None:
+async def test_orders_for_one_actuator_at_once_leave_one_timer(yard: Yard) -> None:
+    together = threading.Barrier(5)  # opens every connection of the pool
+    for reading in [yard.database.read(lambda tx: together.wait(10)) for _ in range(5)]:
+        await reading
     given = [
         ensureDeferred(yard.commands.give(ADMIN, PUMP, NewOrder("on", max_on=seconds)))
-        for seconds in (10, 20, 30)
+        for seconds in range(10, 40)
     ]
     await yard.see(lambda: all(one.called for one in given))
     for one in given:
