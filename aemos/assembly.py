@@ -12,6 +12,8 @@ from aemos.http.bulk import BulkIntake
 from aemos.http.endpoint import Api
 from aemos.http.limits import ClientAddresses
 from aemos.http.pages import pages
+from aemos.http.routes.alarm_definitions import AlarmDefinitionRoutes
+from aemos.http.routes.alarms import AlarmRoutes
 from aemos.http.routes.api_keys import ApiKeyRoutes
 from aemos.http.routes.areas import AreaRoutes
 from aemos.http.routes.audit_log import AuditLogRoutes
@@ -61,6 +63,7 @@ from aemos.realtime.session import Sessions
 from aemos.realtime.socketio_door import SocketIoDoor
 from aemos.realtime.sse import EventStreams
 from aemos.realtime.websocket import ChannelFactory, ChannelResource
+from aemos.services.alarms.machinery import AlarmMachinery
 from aemos.services.api_keys import ApiKeys
 from aemos.services.areas import Areas
 from aemos.services.audit import AuditLog
@@ -170,6 +173,7 @@ class Services:
         self.rules = RuleMachinery(database, events, reactor, settings.rules)
         changes = self.rules.changes
         self.fail_safe = FailSafe(database, events, self.commands, changes, reactor)
+        self.alarms = AlarmMachinery(database, events, reactor, settings.alarms)
         states = StateReportIngest(
             self.catalogue, writer, events, self.ledger, changes, self.commands
         )
@@ -310,6 +314,8 @@ class Doors:
             ),
             RuleChainRoutes(rules.chains, rules.runs),
             RuleTrialRoutes(rules.journal, rules.replays),
+            AlarmDefinitionRoutes(services.alarms.definitions),
+            AlarmRoutes(services.alarms.alarms),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),
@@ -421,6 +427,10 @@ def _count(metrics: Metrics, services: Services, doors: Doors) -> None:
     metrics.gauge(
         "aemos_actuators_stuck", "that do not confirm it", lambda: services.fail_safe.stuck
     )
+    watch = services.alarms.watch
+    metrics.gauge("aemos_alarm_subjects", "sensors x definitions watched", lambda: len(watch))
+    metrics.gauge("aemos_alarm_waiting", "readings not judged yet", lambda: watch.waiting)
+    metrics.counter("aemos_alarm_dropped", "readings not judged at all", lambda: watch.dropped)
     metrics.counter("aemos_commands", "by what they came to", lambda: orders.reached, "reached")
     metrics.gauge("aemos_mqtt_connections", "open connections", lambda: len(broker.connections))
     metrics.gauge("aemos_mqtt_subscriptions", "subscriptions", lambda: broker.subscription_count)

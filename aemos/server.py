@@ -108,6 +108,7 @@ class Server(LoggedService):
         await self._services.presences.start()
         await self._doors.broker.start()
         await self._services.commands.start()
+        await self._services.alarms.start()
         await self._services.fail_safe.start()
         self._doors.sys_topics.start()
         await self._services.rules.start()
@@ -169,12 +170,12 @@ class Server(LoggedService):
         if self._starting is not None:
             self._starting.cancel()
         doors, services = self._doors, self._services
-        closing: list[Deferred[Any]] = []
         if services is not None:
             services.presences.freeze()
         if doors is not None:
             doors.streams.stop()
             doors.socket_io.stop_polling()
+        closing: list[Deferred[Any]] = []
         if self._listeners is not None:
             closing += self._listeners.close()
         if doors is not None:
@@ -185,12 +186,13 @@ class Server(LoggedService):
         if services is not None:
             await self._within(ends, [ensureDeferred(services.rules.stop())], "rules")
             services.fail_safe.stop()
+            await self._within(ends, [ensureDeferred(services.alarms.stop())], "alarms")
             services.commands.stop()
             services.upkeep.stop()
             last = [
                 ensureDeferred(services.token_use.stop()),
-                ensureDeferred(services.outbox.stop()),
                 ensureDeferred(services.presences.stop()),
+                ensureDeferred(services.outbox.stop()),
             ]
             await self._within(ends, last, "last uses, presence and letters")
         if doors is not None:

@@ -125,6 +125,7 @@ async def open_whole(database: Database) -> tuple[Whole, Any]:
 
     async def close() -> None:
         services.fail_safe.stop()
+        await services.alarms.stop()
         services.commands.stop()
         await services.outbox.stop()
         await services.token_use.stop()

@@ -494,6 +494,18 @@ class Commands:
 
 
 @attrs.frozen
+class Alarms:
+    queue: int = setting(
+        100_000,
+        "readings that may wait to be judged for alarms; beyond it the oldest are left out",
+        valid=at_least(1),
+    )
+    keep_days: int = setting(
+        365, "days after which alarms that are cleared are forgotten", valid=at_least(1)
+    )
+
+
+@attrs.frozen
 class Rules:
     concurrency: int = setting(
         20,
@@ -576,8 +588,9 @@ class Settings:
     auth: Auth = attrs.field(factory=Auth)
     realtime: Realtime = attrs.field(factory=Realtime)
     mail: Mail = attrs.field(factory=Mail)
+    presence: Presence = attrs.field(factory=Presence)
     ingest: Ingest = attrs.field(factory=Ingest)
     commands: Commands = attrs.field(factory=Commands)
+    alarms: Alarms = attrs.field(factory=Alarms)
     rules: Rules = attrs.field(factory=Rules)
     log: Log = attrs.field(factory=Log)
-    presence: Presence = attrs.field(factory=Presence)

@@ -1,4 +1,4 @@
-"""Tells MQTT subscribers what services report: readings, states, presence, refused messages."""
+"""Tells MQTT subscribers what services report: readings, states, presence, alarms, refusals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from aemos.config.schema import Mqtt
 from aemos.model import PrincipalKind
 from aemos.mqtt.broker import Broker
 from aemos.services.events import (
+    AlarmChanged,
     DeviceStateChanged,
     Events,
     MessageRefused,
@@ -30,6 +31,7 @@ class Announcements:
         events.subscribe(MessageRefused, self.message_refused)
         events.subscribe(PresenceChanged, self.presence_changed)
         events.subscribe(PresenceForgotten, self.presence_forgotten)
+        events.subscribe(AlarmChanged, self.alarm_changed)
 
     def readings_committed(self, event: ReadingsCommitted) -> None:
         """Announce what one commit stored."""
@@ -107,6 +109,23 @@ class Announcements:
     def _retain(self, uuid: str, payload: bytes) -> None:
         topic = f"devices/{uuid}/presence"
         self._broker.publish(topic, payload, qos=self._settings.default_qos, retain=True)
+
+    def alarm_changed(self, event: AlarmChanged) -> None:
+        """One message for each step of an alarm (docs/alarms.rst)."""
+        if event.organization_id is None:
+            return
+        topic = f"organizations/{event.organization_id}/alarms"
+        if self._broker.has_subscribers(topic):
+            payload = json.encode(
+                {
+                    "type": "alarm",
+                    "change": event.kind,
+                    "comment": event.comment,
+                    "alarm": event.alarm,
+                    "timestamp": event.at,
+                }
+            )
+            self._broker.publish(topic, payload, qos=1)
 
     def message_refused(self, event: MessageRefused) -> None:
         """Tell a device, on `devices/{its uuid}/errors`, why its message was not stored."""

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from aemos.model import Instant, PrincipalKind
 from aemos.realtime.hub import Hub
 from aemos.services.events import (
+    AlarmChanged,
     CommandChanged,
     DeviceStateChanged,
     Events,
@@ -39,6 +40,7 @@ class Feed:
         events.subscribe(DeviceStateChanged, self._device_state_changed)
         events.subscribe(PresenceChanged, self._presence_changed)
         events.subscribe(CommandChanged, self._command_changed)
+        events.subscribe(AlarmChanged, self._alarm_changed)
 
     def _readings_committed(self, event: ReadingsCommitted) -> None:
         if self._heard:
@@ -207,6 +209,27 @@ class Feed:
                 subject=f"{rooms[0]}#command-{event.number}",
                 permission="device.view",
                 uuid=event.device_uuid,
+            )
+
+    def _alarm_changed(self, event: AlarmChanged) -> None:
+        rooms = [f"organization-{event.organization_id}"]
+        if event.uuid is not None:
+            rooms.insert(0, f"device-uuid-{event.uuid}")
+        if self._anybody_in(*rooms):
+            data = {
+                "change": event.kind,
+                "comment": event.comment,
+                "alarm": event.alarm,
+                "timestamp": event.at,
+            }
+            self._hub.tell(
+                "alarm",
+                rooms,
+                data,
+                organization_id=event.organization_id,
+                subject=f"alarm-{event.alarm['id']}",
+                permission="sensor.view",
+                uuid=event.uuid,
             )
 
     def _anybody_in(self, *rooms: str) -> bool:

@@ -183,6 +183,21 @@ class ActuatorStopped:
 
 
 @attrs.frozen(slots=True, eq=False)
+class AlarmChanged:
+    """An alarm was raised, acknowledged, commented, assigned, escalated or cleared (`kind`).
+
+    `alarm` is how it is shown over HTTP, `uuid` that of its sensor or device if it has one.
+    """
+
+    kind: str
+    organization_id: int | None
+    uuid: str | None
+    at: Instant
+    comment: str
+    alarm: Mapping[str, Any]
+
+
+@attrs.frozen(slots=True, eq=False)
 class BroadcastSent:
     """A message for all devices of an organization was published."""
 

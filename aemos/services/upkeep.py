@@ -14,7 +14,7 @@ from aemos.errors import StorageUnavailable
 from aemos.model import Instant
 from aemos.services.catalogue import Catalogue
 from aemos.services.retention import Retention
-from aemos.storage import audit_log, commands, ledger, readings
+from aemos.storage import alarms, audit_log, commands, ledger, readings
 from aemos.storage.database import Database
 
 _MINUTE = 60.0
@@ -22,6 +22,7 @@ _HOUR = 3600.0
 _AT_ONCE = 1000  # commands in a transaction
 _DAY = 86_400_000  # milliseconds
 _AUDIT_ENTRIES = 1000  # forgotten in one transaction
+_ALARMS = 500  # forgotten in one transaction
 
 
 class Upkeep:
@@ -38,6 +39,7 @@ class Upkeep:
             ("forgetting old keys of readings", _MINUTE, self._forget_keys),
             ("cutting the ledger", _MINUTE, self._cut_ledger),
             ("forgetting old commands", _HOUR, self._forget_commands),
+            ("forgetting old alarms", _MINUTE, self._forget_alarms),
             ("cutting the audit log", _MINUTE, self._cut_audit_log),
             ("rolling up old readings", settings.database.retention_interval, retention.apply),
         ]
@@ -84,6 +86,11 @@ class Upkeep:
         before = Instant(Instant.of(self._clock.seconds()) - age)
         while await self._database.transact(commands.prune, before, _AT_ONCE) == _AT_ONCE:
             pass
+
+    async def _forget_alarms(self) -> None:
+        age = self._settings.alarms.keep_days * _DAY
+        before = Instant(Instant.of(self._clock.seconds()) - age)
+        await self._database.transact(alarms.prune, before, _ALARMS)
 
     async def _cut_audit_log(self) -> None:
         days = self._settings.database.audit_days

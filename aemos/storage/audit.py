@@ -237,6 +237,7 @@ AUDITED: Mapping[str, Audited] = {
     "RuleChain": Audited(),
     "RuleChainNode": Audited(owner=_of_parent("RuleChain", "ruleChainId")),
     "api_key": Audited(),
+    "alarm_definition": Audited(),
     "retention_policy": Audited(owner=_of_variable("telemetry_id")),
 }
 """The tables whose changes are recorded: all that people and programs set up.

@@ -240,6 +240,24 @@ _ALL = (
         "action:text resource:text resource_id:id changes:json address:text request_id:text",
     ),
     _table(
+        "alarm_definition",
+        "id:id organization_id:id name:text enabled:bool severity:text telemetry_id:id "
+        "sensor_id:id area_id:id variable_name:text condition_tree:json hold_seconds:number "
+        "clear_hold_seconds:number message:text steps:json tell_clear:bool quiet_hours:json "
+        "created_at:instant updated_at:instant",
+    ),
+    _table(
+        "alarm",
+        "id:id alarm_key:text open_key:text definition_id:id organization_id:id sensor_id:id "
+        "area_id:id uuid:text name:text severity:text state:text message:text value:text "
+        "assignee_id:id raised_at:instant acknowledged_at:instant acknowledged_by:id "
+        "cleared_at:instant cleared_by:id",
+    ),
+    _table(
+        "alarm_event",
+        "id:id alarm_id:id at:instant kind:text user_id:id user_name:text comment:text",
+    ),
+    _table(
         "device_status",
         "uuid:text status:text metadata:json reported_at:instant last_seen_at:instant",
     ),

@@ -30,17 +30,20 @@ _TABLES = (
     "command_transition",
     "command",
     "mqtt_client",
+    "presence",
+    "alarm_event",
+    "alarm",
+    "alarm_definition",
     "reading_key",
     "DataStream",
     "reading_rollup",
-    "presence",
     "retention_policy",
     "TelemetryData",
+    "token_label",
     "DeviceToken",
     "device_credential",
     "AreaSensor",
     "AreaDevice",
-    "token_label",
     "DeviceStateInstance",
     "DeviceState",
     "Sensor",
@@ -101,6 +104,7 @@ async def whole(shared_database: Database) -> AsyncIterator[Whole]:
     await shared_database.transact(sow_whole)
     opened, close = await open_whole(shared_database)
     await opened.services.rules.start()
+    await opened.services.alarms.start()
     yield opened
     await close()
 

@@ -12,6 +12,7 @@ from aemos.model import Instant
 from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub, is_room
 from aemos.services.events import (
+    AlarmChanged,
     CommandChanged,
     Events,
     ReadingChanged,
@@ -243,3 +244,20 @@ def test_what_becomes_of_a_command_is_told_in_the_room_of_its_device():
         "command": shown,
         "timestamp": "1970-01-01T00:00:00.000Z",
     }
+
+
+def test_an_alarm_is_told_to_its_organization_and_in_the_room_of_its_sensor():
+    world, member, neighbour = World(), Listener(), Listener()
+    world.hub.join(member, "organization-10")
+    world.hub.join(neighbour, "device-uuid-s-1")
+    shown = {"id": 4, "state": "active"}
+    world.events.publish(AlarmChanged("raised", 10, "s-1", Instant(0), "", shown))
+    for listener in (member, neighbour):
+        [(event, _)] = listener.heard
+        assert (event.name, event.permission, event.organization_id) == ("alarm", "sensor.view", 10)
+        assert json.loads(event.json()) == {
+            "change": "raised",
+            "comment": "",
+            "alarm": shown,
+            "timestamp": "1970-01-01T00:00:00.000Z",
+        }

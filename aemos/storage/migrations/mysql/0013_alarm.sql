@@ -1,0 +1,76 @@
+-- What alarms watch for, the alarms themselves, and what happened to each. An alarm outlives its
+-- definition; of those that are open, no two have the same `open_key`.
+
+CREATE TABLE IF NOT EXISTS alarm_definition (
+  id BIGINT NOT NULL AUTO_INCREMENT,
+  organization_id BIGINT NOT NULL,
+  name VARCHAR(100) NOT NULL,
+  enabled TINYINT(1) NOT NULL DEFAULT 1,
+  severity VARCHAR(8) NOT NULL,
+  telemetry_id BIGINT,
+  sensor_id BIGINT,
+  area_id BIGINT,
+  variable_name VARCHAR(50),
+  condition_tree JSON NOT NULL,
+  hold_seconds DOUBLE NOT NULL,
+  clear_hold_seconds DOUBLE NOT NULL,
+  message VARCHAR(500) NOT NULL,
+  steps JSON NOT NULL,
+  tell_clear TINYINT(1) NOT NULL DEFAULT 1,
+  quiet_hours JSON,
+  created_at DATETIME(3) NOT NULL,
+  updated_at DATETIME(3) NOT NULL,
+  PRIMARY KEY (id),
+  KEY organization_id (organization_id),
+  KEY telemetry_id (telemetry_id),
+  KEY sensor_id (sensor_id),
+  KEY area_id (area_id),
+  FOREIGN KEY (organization_id) REFERENCES Organization (id) ON DELETE CASCADE ON UPDATE CASCADE,
+  FOREIGN KEY (telemetry_id) REFERENCES TelemetryData (id) ON DELETE CASCADE ON UPDATE CASCADE,
+  FOREIGN KEY (sensor_id) REFERENCES Sensor (id) ON DELETE CASCADE ON UPDATE CASCADE,
+  FOREIGN KEY (area_id) REFERENCES Area (id) ON DELETE CASCADE ON UPDATE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci;
+
+CREATE TABLE IF NOT EXISTS alarm (
+  id BIGINT NOT NULL AUTO_INCREMENT,
+  alarm_key VARCHAR(160) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  open_key VARCHAR(160) CHARACTER SET ascii COLLATE ascii_bin,
+  definition_id BIGINT,
+  organization_id BIGINT,
+  sensor_id BIGINT,
+  area_id BIGINT,
+  uuid VARCHAR(64),
+  name VARCHAR(100) NOT NULL,
+  severity VARCHAR(8) NOT NULL,
+  state VARCHAR(12) NOT NULL,
+  message VARCHAR(1000) NOT NULL,
+  value VARCHAR(50),
+  assignee_id BIGINT,
+  raised_at DATETIME(3) NOT NULL,
+  acknowledged_at DATETIME(3),
+  acknowledged_by BIGINT,
+  cleared_at DATETIME(3),
+  cleared_by BIGINT,
+  PRIMARY KEY (id),
+  UNIQUE KEY open_key (open_key),
+  KEY alarm_key (alarm_key),
+  KEY definition_id (definition_id),
+  KEY organization_id (organization_id, state),
+  KEY sensor_id (sensor_id),
+  KEY uuid (uuid),
+  KEY cleared_at (cleared_at),
+  FOREIGN KEY (organization_id) REFERENCES Organization (id) ON DELETE CASCADE ON UPDATE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci;
+
+CREATE TABLE IF NOT EXISTS alarm_event (
+  id BIGINT NOT NULL AUTO_INCREMENT,
+  alarm_id BIGINT NOT NULL,
+  at DATETIME(3) NOT NULL,
+  kind VARCHAR(12) NOT NULL,
+  user_id BIGINT,
+  user_name VARCHAR(256),
+  comment VARCHAR(1000),
+  PRIMARY KEY (id),
+  KEY alarm_id (alarm_id, id),
+  FOREIGN KEY (alarm_id) REFERENCES alarm (id) ON DELETE CASCADE ON UPDATE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci;
