@@ -417,3 +417,23 @@ async def test_rules_wait_for_a_database_that_is_away(own_server: MariaDB) -> No
         await stage.settled()
         assert await stage.pump() == ["on"]
     await database.stop()
+
+
+async def test_a_chain_that_is_deleted_or_only_records_does_nothing_any_more(
+    stage: RuleStage,
+) -> None:
+    # Expressions that take as long as they may, so that runs are on their way.
+    await stage.run("UPDATE TelemetryData SET datatype = 'string'")
+    await stage.publish("a" * 49 + "!", "h")
+    slow = any_of(HOT, *[leaf("h", "matches", "(a|aa)+$")] * 4)
+    gone = await stage.chain(slow, set_pump("on"))
+    shadow = await stage.chain(slow, set_pump("on", "valve"))
+    for value in range(41, 46):
+        await stage.publish(value)
+    await stage.rules.chains.delete(ROOT, gone, NORTH)
+    await stage.rules.chains.change(ROOT, shadow, NORTH, {"mode": "shadow"})
+    before = len(await stage.pump()), len(await stage.pump(11))
+    assert max(before) < 5
+    await stage.settled()
+    assert (len(await stage.pump()), len(await stage.pump(11))) == before
+    assert len(await stage.rules.journal.runs(ROOT, shadow, NORTH)) == 5

@@ -265,10 +265,10 @@ class Engine:
         return self._jobs.popleft()
 
     def _start(self, job: _Job) -> None:
+        if not self._renew(job):
+            return
         chain = job.chain
-        if chain.plan.first is None:
-            self._conclude(job, None, "success", 0.0)
-        elif chain.plan.heavy:
+        if chain.plan.heavy:
             line = self._lines.get(chain.id)
             if line is not None:
                 line.append(job)
@@ -300,10 +300,21 @@ class Engine:
 
     def _next_in_line(self, chain_id: int) -> None:
         line = self._lines[chain_id]
-        if line and not self._stopped:
-            self._run_apart(line.popleft())
-        else:
-            del self._lines[chain_id]
+        while line and not self._stopped:
+            job = line.popleft()
+            if self._renew(job):
+                self._run_apart(job)
+                return
+        del self._lines[chain_id]
+
+    def _renew(self, job: _Job) -> bool:
+        """Take the chain as it is now. @return: False = there is none, or it is empty."""
+        chain = self._book.chains.get(job.chain.id)
+        if chain is None or chain.plan.first is None:
+            self._finish(job.task)
+            return False
+        job.chain = chain
+        return True
 
     def _data(self, job: _Job) -> Any:
         """The chain sees the value that made it run, whatever became of it since."""
@@ -316,6 +327,8 @@ class Engine:
     def _ran(self, job: _Job, began: float, outcome: Run) -> None:
         seconds = self._clock.seconds() - began
         status = "aborted" if outcome.aborted else "success"
+        if not self._renew(job):  # it was deleted meanwhile
+            return
         if outcome.commands and not job.chain.shadow:
             self._effects.put(
                 Firing(
@@ -340,22 +353,24 @@ class Engine:
 
     def _conclude(self, job: _Job, outcome: Run | None, status: str, seconds: float) -> None:
         task, chain, trigger = job.task, job.chain, job.task.trigger
-        if chain.plan.first is not None:
-            self._events.publish(
-                RuleRan(
-                    chain.id,
-                    chain.organization_id,
-                    chain.shadow,
-                    trigger.kind,
-                    _detail(trigger),
-                    status,
-                    Instant.of(self._clock.seconds()),
-                    seconds,
-                    outcome,
-                    chain.counts,
-                )
+        self._events.publish(
+            RuleRan(
+                chain.id,
+                chain.organization_id,
+                chain.shadow,
+                trigger.kind,
+                _detail(trigger),
+                status,
+                Instant.of(self._clock.seconds()),
+                seconds,
+                outcome,
+                chain.counts,
             )
+        )
         task.failed = task.failed or status == "failure"
+        self._finish(task)
+
+    def _finish(self, task: _Task) -> None:
         task.left -= 1
         if not task.left:
             self._done(task)
