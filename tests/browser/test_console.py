@@ -19,7 +19,7 @@ from tests.parts import missing
 
 Open = Callable[..., Window]
 
-VIEWS = ["overview", "things", "mqtt", "rules", "system"]
+VIEWS = ["overview", "things", "mqtt", "rules", "alarms", "system"]
 PAGE_WEIGHT = 500_000  # bytes on the wire
 FIRST_PAINT = 1000  # milliseconds
 
@@ -176,6 +176,37 @@ def test_a_rule_chain_is_replayed_switched_to_recording_and_shows_its_runs(
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Last runs of Too warm").click()
     expect(page.get_by_role("region", name="Last runs, table")).to_contain_text("above 30 ✗")
+
+
+def test_an_alarm_is_acknowledged_and_commented_on(server: Server, window: Open) -> None:
+    sensor = server.add_sensor("temperature", organization="alarms")
+    definition = {
+        "organizationId": sensor.organization,
+        "variableName": "temperature",
+        "name": "Too hot",
+        "message": "{{value}} degrees",
+        "condition": {"type": "threshold", "direction": "above", "level": 30},
+    }
+    made, _ = server.post("/api/v1/alarm-definitions", definition, server.sign_in("alarms"))
+    assert made == 201
+    device = Device.of(server, sensor)
+    device.publish(sensor.datastream, {"variableName": "temperature", "value": 41})
+    device.leave()
+    page = window().sign_in("alarms@example.org")
+    tile = page.get_by_role("link", name="Active alarms")
+    expect(tile).to_contain_text("1")
+    tile.click()
+    alarm = page.get_by_role("region", name="Alarms, table").get_by_role("row").nth(1)
+    expect(alarm).to_contain_text("41 degrees")
+    alarm.get_by_role("button", name="Acknowledge").click()
+    expect(alarm).to_contain_text("acknowledged")
+    alarm.get_by_role("button", name="History").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Comment").fill("the fan is broken")
+    dialog.get_by_role("button", name="Comment").click()
+    expect(dialog.get_by_role("list")).to_contain_text("the fan is broken")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("region", name="Definitions, table")).to_contain_text("above 30")
 
 
 def test_a_command_is_given_and_its_state_followed(server: Server, window: Open) -> None:

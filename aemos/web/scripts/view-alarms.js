@@ -38,7 +38,39 @@ export function Alarms() {
   ]} />
       <${Pager} page=${page} pages=${Math.ceil((alarms.data?.total ?? 0) / PER_PAGE)} onChange=${setPage} />
     <//><//>
+    ${may("rule.view") && html`<${Definitions} />`}
     ${open && html`<${History} id=${open} onClose=${() => setOpen(null)} />`}`;
+}
+
+/** @returns {string} a condition in short words. */
+function words(condition) {
+  switch (condition.type) {
+    case "threshold": return `${condition.variable ?? ""} ${condition.direction} ${condition.level}`.trim();
+    case "rate": return `${condition.direction} by ${condition.change} in ${condition.minutes} min`;
+    case "missing": return `nothing for ${condition.minutes} min`;
+    case "stuck": return `the same for ${condition.minutes} min`;
+    default: return `${condition.type} of (${condition.of.map(words).join("; ")})`;
+  }
+}
+
+function Definitions() {
+  const definitions = useApi("/alarm-definitions?limit=100", { every: 30 });
+  const rows = definitions.data?.data.alarmDefinitions ?? [];
+  const change = async (row) => {
+    await request("PATCH", `/alarm-definitions/${row.id}`, { enabled: !row.enabled });
+    await definitions.reload();
+  };
+  return html`<${Card} title="What alarms watch for" flush><${Loaded} from=${definitions} isEmpty=${() => !rows.length}
+    empty="There are no alarm definitions yet. They are made over the API.">
+    <${Table} name="Definitions" rows=${rows} keyOf=${({ id }) => id} columns=${[
+    ["Name", (row) => html`<strong>${row.name}</strong>`, "wide"],
+    ["Severity", (row) => html`<${Badge} kind=${SEVERITIES[row.severity] ?? ""}>${row.severity}<//>`],
+    ["Variable", (row) => row.variableName ?? (row.telemetryDataId ? `id ${row.telemetryDataId}` : "")],
+    ["Condition", (row) => words(row.condition), "wide"],
+    ["State", (row) => html`<${Badge} kind=${row.enabled ? "ok" : ""}>${row.enabled ? "on" : "off"}<//>`],
+    ["", (row) => may("rule.update") && html`<${Act} label=${row.enabled ? "Switch off" : "Switch on"}
+      question=${row.enabled ? `Watch no more for ${row.name}? Its alarms end.` : ""} onAct=${() => change(row)} />`],
+  ]} /><//><//>`;
 }
 
 function History({ id, onClose }) {

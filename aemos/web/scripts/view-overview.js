@@ -28,7 +28,7 @@ const last = (shown, key) => shown?.series[key]?.at(-1);
 
 function Tiles({ shown, served }) {
   const presence = useApi("/presence", { every: 10 });
-  const alarms = useApi(served.has("GET /alarms") ? "/alarms?limit=1&state=active" : null, { every: 15 });
+  const alarms = useApi(may("sensor.view") && served.has("GET /alarms") ? "/alarms?limit=1&state=active" : null, { every: 15 });
   const counts = { online: 0, late: 0, silent: 0, offline: 0 };
   for (const organization of presence.data?.data.organizations ?? []) {
     for (const key of Object.keys(counts)) counts[key] += organization[key];
@@ -40,8 +40,9 @@ function Tiles({ shown, served }) {
     <${Tile} label="Messages in" value=${amount(last(shown, "messagesReceived"))} unit="/s" />
     <${Tile} label="Messages out" value=${amount(last(shown, "messagesSent"))} unit="/s" />
     <${Tile} label="Until stored" value=${amount(last(shown, "commitMilliseconds"))} unit="ms" />
-    <${Tile} label="Rows waiting" value=${amount(last(shown, "queuedRows"))} />
-    ${alarms.data && html`<a class="card tile" href="#/alarms"><span class="label">Alarms</span><span class="value">${alarms.data.total ?? alarms.data.results}</span></a>`}
+    ${may("sensor.view") && served.has("GET /alarms")
+    ? html`<a class="card tile" href="#/alarms"><span class="label">Active alarms</span><span class="value">${amount(alarms.data?.total)}</span></a>`
+    : html`<${Tile} label="Rows waiting" value=${amount(last(shown, "queuedRows"))} />`}
   </div>`;
 }
 
