@@ -6,7 +6,7 @@ site, or to the API.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, AnyStr
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -113,6 +113,13 @@ class ApiRequest(server.Request):
     def _over(self, size: int) -> bool:
         return size > self.site.max_body
 
+    def getHeader(self, key: AnyStr) -> AnyStr | None:
+        """@return: the last value of that header; what is no UTF-8 in it is replaced in text."""
+        if isinstance(key, bytes):
+            return super().getHeader(key)
+        value = super().getHeader(key.encode())
+        return None if value is None else value.decode("utf-8", "replace")
+
     def process(self) -> None:
         site = self.site
         path = self.path + b"/"
@@ -120,7 +127,7 @@ class ApiRequest(server.Request):
             self._preflight()
         elif self._over(self._received):
             self.answer(failure(PayloadTooLarge("request entity too large")))
-        elif path.startswith(site.attached):
+        elif site.is_attached(self.path):
             super().process()
         else:
             try:

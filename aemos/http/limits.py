@@ -29,8 +29,8 @@ class ClientAddresses:
         address = _parse(peer) if self._trusted else None
         if address is None or not self._trusts(address):
             return peer
-        hops = ",".join(request.requestHeaders.getRawHeaders("X-Forwarded-For", [])).split(",")
-        for hop in reversed(hops):
+        hops = b",".join(request.requestHeaders.getRawHeaders(b"X-Forwarded-For", []))
+        for hop in reversed(hops.decode("ascii", "replace").split(",")):
             forwarded = _parse(hop.strip())
             if forwarded is None:
                 break

@@ -56,7 +56,8 @@ class Site(server.Site):
             timeout=settings.request_timeout,
         )
         self.front = front
-        self.attached = tuple(f"{path}/".encode() for path in children)
+        self._attached = frozenset(path.encode() for path in children)
+        self._below = tuple(path + b"/" for path in self._attached if path != b"/")
         self.answers_options = tuple(
             f"{path}/".encode()
             for path, child in children.items()
@@ -79,6 +80,10 @@ class Site(server.Site):
 
     def stopFactory(self) -> None:
         """Nothing was opened."""
+
+    def is_attached(self, path: bytes) -> bool:
+        """@return: whether a resource of its own serves this path, or what is below it."""
+        return path in self._attached or path.startswith(self._below)
 
     def log(self, request: Any) -> None:
         """Log an answered request without its query, and tell the observer."""

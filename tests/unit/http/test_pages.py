@@ -110,6 +110,7 @@ async def test_files_are_compressed_for_whoever_can_read_that(served: Served) ->
 @pytest.mark.parametrize(
     "path",
     [
+        "//api/v1/things",
         "/web/",
         "/web/scripts",
         "/web/scripts/nothing.js",

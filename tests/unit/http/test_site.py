@@ -415,13 +415,22 @@ async def test_too_many_headers_or_too_long_ones_are_refused(served: Served) -> 
     many = b"\r\n".join(b"X-%d: y" % number for number in range(101))
     get, long = b"GET /api/v1/things HTTP/1.1", b"y" * 20_000
     assert (await talk(served, get, many)).startswith(b"HTTP/1.1 400 ")
-    assert (await talk(served, b"nonsense", b"A: b")).startswith(b"HTTP/1.1 400 ")
+    nonsense = await talk(served, b"nonsense", b"A: b")
+    assert nonsense.startswith(b"HTTP/1.1 400 ")
+    assert json.decode(nonsense.partition(b"\r\n\r\n")[2])["statusCode"] == 400
     assert (await talk(served, get, b"X-Long: " + long)).startswith(b"HTTP/1.1 431 ")
     assert (await talk(served, b"GET /" + long + b" HTTP/1.1", b"A: b")).startswith(
         b"HTTP/1.1 431 "
     )
+
+
+async def test_headers_that_are_no_text_are_read_all_the_same(served: Served) -> None:
     odd = await talk(served, b"GET /api/v1/things HTTP/1.1", b"Host: \xff..\xfe:x")
     assert odd.startswith(b"HTTP/1.1 200 ")
+    stranger = b"Authorization: Bearer \xff\xfe"
+    assert (await talk(served, b"GET /api/v1/things/1 HTTP/1.1", stranger)).startswith(
+        b"HTTP/1.1 401 "
+    )
 
 
 async def test_requests_beyond_the_limit_are_429_until_the_window_is_over() -> None:
