@@ -26,7 +26,7 @@ from aemos.realtime.engineio import (
 )
 from aemos.realtime.outbox import Outbox
 
-_UPGRADE_TIMEOUT = 10.0  # seconds from the probe to the UPGRADE packet
+_UPGRADE_TIMEOUT = 10.0  # seconds for a client to move to a WebSocket
 _MAX_ANSWERS = 1000  # packets that wait for a client that sends but does not listen
 
 
@@ -72,6 +72,7 @@ class EngineSession:
         self._answers = 0
         self._probe: Transport | None = None
         self._probe_timer: IDelayedCall | None = None
+        self._moving = False
         self._held = False
         self._timer = self._clock.callLater(self._interval, self._ping)
         self.sid = secrets.token_urlsafe(15)
@@ -163,7 +164,7 @@ class EngineSession:
         """A transport takes packets again."""
         if transport is self._transport:
             self.flush()
-            if self._probe_timer is not None and transport.ready:
+            if self._moving and transport.ready:
                 # The client is about to move, and waits for its last poll to be answered.
                 transport.write([NOOP])
 
@@ -182,14 +183,15 @@ class EngineSession:
         if self.ended or self._probe is not None or self._transport.name != "polling":
             return False
         self._probe = transport
+        self._probe_timer = self._clock.callLater(_UPGRADE_TIMEOUT, self._end_probe)
         return True
 
     def _probed(self, packet: Packet, transport: Transport) -> None:
-        if packet == PROBE and self._probe_timer is None:
-            self._probe_timer = self._clock.callLater(_UPGRADE_TIMEOUT, self._end_probe)
+        if packet == PROBE and not self._moving:
+            self._moving = True
             transport.write([PROBE_ANSWER])
             self.carrier_ready(self._transport)
-        elif packet.type is PacketType.UPGRADE and self._probe_timer is not None:
+        elif packet.type is PacketType.UPGRADE and self._moving:
             # The client sends it when its last poll and its last POST are answered: whatever was
             # written has arrived, and whatever comes now was sent later.
             left, self._transport, self._probe = self._transport, transport, None
@@ -205,7 +207,7 @@ class EngineSession:
     def _end_probe(self) -> None:
         if self._probe_timer is not None and self._probe_timer.active():
             self._probe_timer.cancel()
-        probe, self._probe, self._probe_timer = self._probe, None, None
+        probe, self._probe, self._probe_timer, self._moving = self._probe, None, None, False
         if probe is not None:
             probe.end()
 

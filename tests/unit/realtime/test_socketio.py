@@ -568,10 +568,12 @@ def test_a_get_that_waits_is_released_when_the_client_is_about_to_move():
     assert poll.hear() == ["6"]
 
 
-def test_a_move_that_is_not_finished_in_time_is_off():
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_move_that_is_not_finished_in_time_is_off(begun):
     world = SocketIoWorld()
     poll, socket = moving(world)
-    socket.say("2probe")
+    if begun:
+        socket.say("2probe")
     poll.say("3")
     world.clock.advance(9)
     poll.say("3")
