@@ -23,10 +23,11 @@ export function Alarms() {
   return html`<div class="head"><h1>Alarms</h1></div>
     <div class="toolbar"><${Choice} name="State" value=${state} onChange=${(value) => { setState(value); setPage(0); }}
       options=${[["", "All"], ["active", "Active"], ["acknowledged", "Acknowledged"], ["cleared", "Cleared"]]} /></div>
-    <${Card} title="List" flush><${Loaded} from=${alarms} lines=${6} isEmpty=${() => !rows.length} empty="No alarms.">
+    <${Card} title="Raised" flush><${Loaded} from=${alarms} lines=${6} isEmpty=${() => !rows.length} empty="No alarms.">
       <${Table} name="Alarms" rows=${rows} keyOf=${({ id }) => id} columns=${[
     ["Severity", (row) => html`<${Badge} kind=${SEVERITIES[row.severity] ?? ""}>${row.severity}<//>`],
-    ["Alarm", (row) => html`<strong>${row.message}</strong>${row.sensorId && html`<br /><a class="small" href=${`#/sensors/${row.sensorId}/${row.organizationId}`}>${row.name || "sensor"}</a>`}`, "wide"],
+    ["Alarm", (row) => html`<strong>${row.message}</strong><br /><span class="muted small">${row.name}</span> ${
+      row.sensorId && html`<a class="small" href=${`#/sensors/${row.sensorId}/${row.organizationId}`}>Sensor</a>`}`, "wide"],
     ["Value", (row) => row.value ?? "–", "number"],
     ["State", (row) => html`<${Badge} kind=${STATES[row.state] ?? ""}>${row.state}<//>`],
     ["Raised", (row) => html`${time(row.raisedAt)}<br /><span class="muted small">${age(row.raisedAt, now)}</span>`, "nowrap"],
