@@ -222,6 +222,28 @@ async def test_a_transaction_that_is_rolled_back_takes_its_entries_along(
     assert await shared_database.read(lambda tx: tx.all(rows)) == []
 
 
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("Organization", {"name": "x"}),
+        ("Area", {"name": "x"}),
+        ("Sensor", {"name": "x"}),
+        ("TelemetryData", {"variableName": "x"}),
+        ("DeviceToken", {"status": "revoked"}),
+        ("Device", {"name": "x"}),
+        ("DeviceState", {"stateName": "x"}),
+        ("retention_policy", {"raw_days": 2}),
+    ],
+)
+async def test_each_kind_of_thing_is_counted_to_its_organization(
+    whole: Whole, table: str, changes: dict[str, Any]
+) -> None:
+    with acting(Actor("cli")):
+        await whole.services.database.transact(lambda tx: tx.update(table, SOUTH, changes))
+    (entry,) = await entries(whole)
+    assert (entry["resource"], entry["organizationId"]) == (table, SOUTH)
+
+
 async def test_a_long_value_is_cut(shared_database: Database) -> None:
     with acting(Actor("cli", name="x" * 300)):
         await shared_database.transact(
