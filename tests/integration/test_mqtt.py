@@ -111,7 +111,8 @@ def test_filters_within_ones_own_rights_are_granted_and_others_refused(server, d
 def test_publishing_as_another_sensor_stores_and_delivers_nothing(server, device):
     sensor, other = server.add_sensor(), server.add_sensor()
     listener, thief = device(other), device(sensor)
-    listener.subscribe(f"devices/{other.uuid}/#")
+    listener.subscribe(other.datastream)
+    listener.subscribe(f"devices/{other.uuid}/commands")
     message = {"value": "1", "telemetryDataId": other.variables["temperature"]}
     thief.publish(other.datastream, message)
     thief.publish(other.datastream, {**message, "token": other.token})
