@@ -236,7 +236,6 @@ AUDITED: Mapping[str, Audited] = {
     "device_credential": Audited(owner=_of_device("device_id")),
     "RuleChain": Audited(),
     "RuleChainNode": Audited(owner=_of_parent("RuleChain", "ruleChainId")),
-    "alarm_definition": Audited(),
     "api_key": Audited(),
     "alarm_definition": Audited(),
     "retention_policy": Audited(owner=_of_variable("telemetry_id")),
