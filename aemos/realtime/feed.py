@@ -15,6 +15,7 @@ from aemos.model import Instant, PrincipalKind
 from aemos.realtime.hub import Hub
 from aemos.services.events import (
     AlarmChanged,
+    BroadcastSent,
     CommandChanged,
     DeviceStateChanged,
     Events,
@@ -40,6 +41,7 @@ class Feed:
         events.subscribe(DeviceStateChanged, self._device_state_changed)
         events.subscribe(PresenceChanged, self._presence_changed)
         events.subscribe(CommandChanged, self._command_changed)
+        events.subscribe(BroadcastSent, self._broadcast_sent)
         events.subscribe(AlarmChanged, self._alarm_changed)
 
     def _readings_committed(self, event: ReadingsCommitted) -> None:
@@ -189,6 +191,23 @@ class Feed:
                 subject=f"{rooms[0]}#presence",
                 permission=_viewing(event.kind),
                 uuid=event.uuid,
+            )
+
+    def _broadcast_sent(self, event: BroadcastSent) -> None:
+        room = f"organization-{event.organization_id}"
+        if self._anybody_in(room):
+            data = {
+                "organizationId": event.organization_id,
+                "message": event.message,
+                "timestamp": event.at,
+            }
+            self._hub.tell(
+                "broadcast",
+                (room,),
+                data,
+                organization_id=event.organization_id,
+                subject=f"{room}#broadcast-{event.at}",
+                permission="device.view",
             )
 
     def _command_changed(self, event: CommandChanged) -> None:

@@ -13,6 +13,7 @@ from aemos.realtime.feed import Feed
 from aemos.realtime.hub import Event, Hub, is_room
 from aemos.services.events import (
     AlarmChanged,
+    BroadcastSent,
     CommandChanged,
     Events,
     ReadingChanged,
@@ -244,6 +245,21 @@ def test_what_becomes_of_a_command_is_told_in_the_room_of_its_device():
         "command": shown,
         "timestamp": "1970-01-01T00:00:00.000Z",
     }
+
+
+def test_a_broadcast_is_told_to_its_organization():
+    world, member, other = World(), Listener(), Listener()
+    world.hub.join(member, "organization-10")
+    world.hub.join(other, "organization-11")
+    world.events.publish(BroadcastSent(10, {"text": "frost"}, Instant(0)))
+    [(event, _)] = member.heard
+    assert (event.name, event.permission, event.organization_id) == ("broadcast", "device.view", 10)
+    assert json.loads(event.json()) == {
+        "organizationId": 10,
+        "message": {"text": "frost"},
+        "timestamp": "1970-01-01T00:00:00.000Z",
+    }
+    assert other.heard == []
 
 
 def test_an_alarm_is_told_to_its_organization_and_in_the_room_of_its_sensor():
