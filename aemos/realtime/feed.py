@@ -25,6 +25,7 @@ from aemos.services.events import (
     ReadingsCommitted,
     ReadingsStored,
     StatusStored,
+    UserWelcomed,
 )
 
 
@@ -40,6 +41,7 @@ class Feed:
         events.subscribe(StatusStored, self._status_stored)
         events.subscribe(DeviceStateChanged, self._device_state_changed)
         events.subscribe(PresenceChanged, self._presence_changed)
+        events.subscribe(UserWelcomed, self._user_welcomed)
         events.subscribe(CommandChanged, self._command_changed)
         events.subscribe(BroadcastSent, self._broadcast_sent)
         events.subscribe(AlarmChanged, self._alarm_changed)
@@ -249,6 +251,19 @@ class Feed:
                 subject=f"alarm-{event.alarm['id']}",
                 permission="sensor.view",
                 uuid=event.uuid,
+            )
+
+    def _user_welcomed(self, event: UserWelcomed) -> None:
+        room = str(event.user_id)
+        if self._anybody_in(room):
+            data = {"userId": event.user_id, "message": event.message, "timestamp": event.at}
+            self._hub.tell(
+                "welcome",
+                (room,),
+                data,
+                organization_id=None,
+                subject=f"user-{room}#welcome",
+                permission="",
             )
 
     def _anybody_in(self, *rooms: str) -> bool:

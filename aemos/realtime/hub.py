@@ -23,7 +23,7 @@ from aemos.realtime.replay import Replay
 Wire = TypeVar("Wire")
 
 _ROOM = re.compile(
-    r"(?:telemetry|device|organization)-[1-9][0-9]{0,17}|device-uuid-[\w.-]{1,64}", re.ASCII
+    r"(?:(?:telemetry|device|organization)-)?[1-9][0-9]{0,17}|device-uuid-[\w.-]{1,64}", re.ASCII
 )
 _ID = re.compile(r"[0-9a-f]{14}")
 

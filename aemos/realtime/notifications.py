@@ -63,8 +63,6 @@ class Notifications(Feed):
 
     def _readings_stored(self, event: ReadingsStored) -> None:
         heard = self._heard
-        if not heard:
-            return
         all_wanted = self._anybody_in(
             f"device-uuid-{event.sensor_uuid}", f"organization-{event.organization_id}"
         ) or (self._broadcast and EVERYBODY in heard)

@@ -138,8 +138,7 @@ class Session:
         and answer as `Hub.missed` has them.
         """
         found = self._sessions.hub.missed(self, rooms, after, overlap, entered=entered)
-        sees = self._sessions.sees
-        seen = [each for each in found.events if sees(self.principal, each[0])]
+        seen = [each for each in found.events if self._hears(*each)]
         return Missed(seen, found.gap)
 
     def last_id(self) -> str:
@@ -156,7 +155,7 @@ class Session:
 
         A room's thing can move to another organization (a sensor to another area); the event tells.
         """
-        if self._sessions.sees(self.principal, event):
+        if self._hears(event, room):
             self._door.send_event(event, room)
         elif not room.startswith("organization-"):
             self._leave([room])
@@ -165,6 +164,10 @@ class Session:
     def dropped(self, count: int) -> None:
         """So many events were left out because the client was too slow."""
         self._sessions.dropped += count
+
+    def _hears(self, event: Event, room: str) -> bool:
+        # A room that is a number belongs to the user of that id: nobody else gets into it.
+        return room.isdigit() or self._sessions.sees(self.principal, event)
 
     def end(self) -> None:
         """Leave everything; the connection is gone or going. May be called twice."""

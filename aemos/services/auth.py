@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from aemos.errors import Conflict, DuplicateRow, Unauthenticated, Unavailable
 from aemos.model import Instant, Principal, PrincipalKind
-from aemos.services.events import Events, UserChanged
+from aemos.services.events import Events, UserChanged, UserWelcomed
 from aemos.services.passwords import Passwords
 from aemos.services.sign_in_limits import SignInLimits
 from aemos.services.web_tokens import Claims, Expired, WebTokens, new_session
@@ -112,10 +112,13 @@ class Authentication:
         """
         return await self._open_session(await self._checked(email, password, address), email)
 
-    async def signup(self, values: Mapping[str, Any], password: str) -> SignIn:
+    async def signup(
+        self, values: Mapping[str, Any], password: str, welcome: bool = False
+    ) -> SignIn:
         """Make a user, who has no membership yet, and sign in.
 
         @param values: columns of `User` but the password.
+        @param welcome: tell the live connections of the user, if there are any.
         @raise Conflict: the e-mail is taken.
         """
         hashed = await self._passwords.hash(password)
@@ -123,7 +126,12 @@ class Authentication:
             user_id = await self._database.transact(_create, {**values, "password": hashed})
         except DuplicateRow:
             raise Conflict(_TAKEN) from None
-        return await self._open_session(user_id, values["email"])
+        sign_in = await self._open_session(user_id, values["email"])
+        if welcome:
+            message = f"Welcome to AEMOS, {values['userName']}!"
+            now = Instant.of(self._clock.seconds())
+            self._events.publish(UserWelcomed(user_id, message, now))
+        return sign_in
 
     async def refresh(self, refresh_token: str) -> SignIn:
         """Go on with a session: a new access token, and the successor of the refresh token.

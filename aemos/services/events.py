@@ -281,6 +281,15 @@ class UserChanged:
 
 
 @attrs.frozen(slots=True, eq=False)
+class UserWelcomed:
+    """A user signed up and wanted to be told so."""
+
+    user_id: int
+    message: str
+    at: Instant
+
+
+@attrs.frozen(slots=True, eq=False)
 class ClientConnected:
     """An MQTT client was let in."""
 

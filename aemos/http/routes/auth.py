@@ -98,13 +98,15 @@ class AuthRoutes:
     @route("POST", "/signup", auth=Auth.OPEN, status=201, failures=(409,))
     async def signup(self, call: Call, body: Registration) -> Answer:
         """Make an account, without any role, and sign in."""
-        sign_in = await self._authentication.signup(body.columns(), body.password)
+        sign_in = await self._authentication.signup(
+            body.columns(), body.password, body.notifyUser
+        )
         self._recovery.ask_to_verify(body.email)
         user = {**_full(sign_in.account), "termsAndConditions": True}
         data = {"user": user, **_session(sign_in)}
         if body.notifyUser:
-            # Compat: the original only logged these; nothing is sent, and the answer says so.
-            data["notifications"] = {"email": False, "sms": False, "socket": False}
+            # Compat: the original only logged letters and SMS; none is sent.
+            data["notifications"] = {"email": False, "sms": False, "socket": True}
         return success(data=data)
 
     @route("POST", "/refresh-token", auth=Auth.OPEN, failures=(401,))

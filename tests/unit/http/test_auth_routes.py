@@ -8,7 +8,7 @@ from twisted.internet.defer import ensureDeferred
 
 from aemos.errors import Unauthenticated
 from aemos.model import Instant
-from aemos.services.events import UserChanged
+from aemos.services.events import UserChanged, UserWelcomed
 from tests.accounts import MEMBERS, NORTH, SECRET, Accounts, credentials
 from tests.farm import Reply
 
@@ -135,8 +135,11 @@ async def test_signup_takes_the_form_of_the_dashboard(accounts: Accounts) -> Non
 
 
 async def test_signup_tells_of_notifications_only_when_asked(accounts: Accounts) -> None:
+    welcomed: list[UserWelcomed] = []
+    accounts.events.subscribe(UserWelcomed, welcomed.append)
     reply = await accounts.call("POST", "/auth/signup", body=registration(notifyUser=True))
-    assert set(reply.data["notifications"]) == {"email", "sms", "socket"}
+    assert reply.data["notifications"] == {"email": False, "sms": False, "socket": True}
+    assert [event.user_id for event in welcomed] == [reply.data["user"]["id"]]
 
 
 async def test_signup_refuses_an_email_that_is_taken(accounts: Accounts) -> None:

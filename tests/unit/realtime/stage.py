@@ -63,6 +63,9 @@ class Rights:
         self._settings = settings
 
     def may_join(self, principal: Principal, room: str, done: Callable[[bool], object]) -> None:
+        if room.isdigit():
+            done(principal.kind is PrincipalKind.USER and principal.id == int(room))
+            return
         organization = self.organizations.get(room)
         if principal.kind is PrincipalKind.ANONYMOUS:
             allowed = room.startswith("telemetry-") and (

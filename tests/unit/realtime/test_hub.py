@@ -168,6 +168,8 @@ def test_a_status_reaches_the_room_of_its_device():
         ("telemetry-1", True),
         ("device-77", True),
         ("organization-4", True),
+        ("7", True),
+        ("0", False),
         ("organization-", False),
         ("device-uuid-3f1c9e0e-7b52-4a1d-9a53-0d6f6f6f0a11", True),
         ("telemetry-0", False),

@@ -8,9 +8,9 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from aemos.errors import StorageUnavailable
-from aemos.model import Principal, PrincipalKind
+from aemos.model import Instant, Principal, PrincipalKind
 from aemos.realtime.engineio import decode
-from aemos.services.events import UserChanged
+from aemos.services.events import UserChanged, UserWelcomed
 from tests.unit.realtime.socketio_stage import SocketIoWorld
 from tests.unit.realtime.stage import NOON, changed_state, reading, user
 
@@ -321,6 +321,16 @@ def test_a_client_that_asks_but_never_listens_is_closed():
     for _ in range(1001):
         wire.session.received(decode(b'421["leave","telemetry-1"]'), wire)
     assert wire.ended
+
+
+def test_a_user_is_welcomed_in_a_room_that_nobody_else_may_join():
+    world = SocketIoWorld()
+    ada, bob = world.client("ada"), world.client("bob")
+    for wire in (ada, bob):
+        wire.join("7")
+    world.events.publish(UserWelcomed(7, "Welcome!", Instant.of(NOON)))
+    data = {"userId": 7, "message": "Welcome!", "timestamp": Instant.of(NOON).iso()}
+    assert (ada.events(), bob.events()) == ([("welcome", data)], [])
 
 
 # Device states
