@@ -59,6 +59,23 @@ def test_a_wrong_password_is_told_and_the_right_one_opens(server: Server, window
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+def test_a_token_that_is_not_taken_any_more_is_renewed(server: Server, window: Open) -> None:
+    opened = window()
+    page = opened.sign_in()
+    spoil = """() => {
+      const session = JSON.parse(sessionStorage["aemos.session"]);
+      sessionStorage["aemos.session"] = JSON.stringify({...session, token: "old"});
+    }"""
+    page.evaluate(spoil)
+    page.reload()
+    expect(page.get_by_role("region", name="Not stored lately", exact=True)).to_be_visible()
+    expect(page.get_by_role("status", name="Loading")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    assert "old" not in page.evaluate("JSON.parse(sessionStorage['aemos.session']).token")
+    assert all("401" in error for error in opened.errors)
+    opened.errors.clear()
+
+
 def test_a_published_reading_arrives_in_the_chart_and_in_the_list(
     server: Server, window: Open, sensor: Sensor
 ) -> None:
