@@ -17,7 +17,7 @@ from aemos.services.areas import random_uuid
 from aemos.services.catalogue import Catalogue, Identity
 from aemos.services.claims import refuted
 from aemos.services.command_form import Order
-from aemos.services.commands import FULL, Commands
+from aemos.services.commands import CROWDED, FULL, Commands
 from aemos.services.ledger import Ledger
 from aemos.services.order_intake import Deadlines, ordered
 from aemos.storage import commands
@@ -135,6 +135,8 @@ class CommandMessages:
             message.received_at,
             (principal.kind.value, None if principal.kind in _THINGS else principal.id),
         )
+        if new.timer is not None and self._orders.crowded(identity.uuid):
+            raise BadRequest(CROWDED)
         new.forwarded = True
         unit = ((NEW_COMMANDS, [new]),)
         self._submit(message, unit, partial(self._orders.stored, new), done)

@@ -27,7 +27,7 @@ from aemos.services.command_form import shown
 from aemos.services.events import CommandChanged, DeadlineChanged, DeviceListens, Events
 from aemos.services.interfaces import Publisher
 from aemos.services.order_intake import NewOrder, prepare, target_of
-from aemos.storage import commands
+from aemos.storage import actuator_timers, commands
 from aemos.storage.commands import NewCommand, Step, TimerChange
 from aemos.storage.database import Database
 from aemos.storage.listing import Listed, Listing
@@ -38,6 +38,7 @@ _AT_ONCE = 1000  # commands read at a time at the start
 _OVER = commands.OPEN - commands.WAITING  # received: what remains is for the device to say
 
 FULL = "too many commands wait for their devices"
+CROWDED = "too many actuators of this device have a time limit"
 
 
 class NoReply(AemosError):
@@ -88,8 +89,10 @@ class Commands:
         self._timer: IDelayedCall | None = None
         self._stopped = False
         self._asking: dict[int, list[Deferred[None]]] = {}
+        self._timed: Counter[str] = Counter()  # actuators with a time limit, by device
         events.subscribe(DeviceListens, self._device_listens)
         events.subscribe(CommandChanged, self._changed)
+        events.subscribe(DeadlineChanged, self._deadline_changed)
 
     # ------------------------------------------------------------------ start and stop
 
@@ -98,6 +101,7 @@ class Commands:
 
         @raise StorageUnavailable: the database cannot be read.
         """
+        self._timed.update(await self._database.read(actuator_timers.counts))
         after = 0
         while rows := await self._database.read(commands.waiting, after, _AT_ONCE):
             after = rows[-1]["id"]
@@ -120,6 +124,10 @@ class Commands:
         """Whether no more commands may wait."""
         return self._count >= self.settings.max_waiting
 
+    def crowded(self, uuid: str) -> bool:
+        """Whether no more actuators of this device may have a time limit."""
+        return self._timed[uuid] >= self.settings.max_waiting_per_device
+
     # ------------------------------------------------------------------ orders
 
     async def give(self, by: Principal, device: str, order: NewOrder) -> dict[str, Any]:
@@ -128,7 +136,7 @@ class Commands:
         @return: the command, queued (or more, if the device listens).
         @raise NotFound: no such device. @raise Forbidden: no device.update in its organization.
         @raise BadRequest: the order says too little, or contradicts itself.
-        @raise TooManyRequests: too many commands wait already.
+        @raise TooManyRequests: too many commands wait, or too many timers run, already.
         """
         access.require_somewhere(by, "device.update")
         if self.full:
@@ -138,6 +146,8 @@ class Commands:
         def write(tx: Transaction) -> NewCommand:
             target = target_of(tx, by, "device.update", device)
             new = prepare(tx, target, order, self._new_id, now, "user", by.id, self.settings)
+            if new.timer is not None and self.crowded(target.uuid):
+                raise TooManyRequests(CROWDED)
             new.store(tx)
             return new
 
@@ -290,6 +300,14 @@ class Commands:
         self._forget(event.device_uuid, event.number)
         if event.status not in _OVER:
             _wake(self._asking.get(event.number, ()))
+
+    def _deadline_changed(self, event: DeadlineChanged) -> None:
+        for timer, step in ((event.begun, 1), (event.ended, -1)):
+            if timer is not None:
+                uuid = timer["device_uuid"]
+                self._timed[uuid] += step
+                if not self._timed[uuid]:
+                    del self._timed[uuid]
 
     # ------------------------------------------------------------------ sending
 

@@ -25,11 +25,10 @@ def every(tx: Transaction) -> list[TimerRow]:
     return tx.all("SELECT * FROM actuator_timer ORDER BY id")
 
 
-def count(tx: Transaction, device_uuid: str) -> int:
-    """@return: how many timers a device has."""
-    return int(
-        tx.value("SELECT COUNT(*) FROM actuator_timer WHERE device_uuid = %s", (device_uuid,))
-    )
+def counts(tx: Transaction) -> dict[str, int]:
+    """@return: uuid of a device -> how many timers it has, for those that have some."""
+    rows = tx.all("SELECT device_uuid, COUNT(*) AS timers FROM actuator_timer GROUP BY device_uuid")
+    return {row["device_uuid"]: int(row["timers"]) for row in rows}
 
 
 def begin(tx: Transaction, values: Mapping[str, Any]) -> TimerRow:

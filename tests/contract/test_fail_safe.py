@@ -11,7 +11,7 @@ import pytest_twisted
 from twisted.internet.defer import ensureDeferred
 
 from aemos import json
-from aemos.errors import BadRequest, StorageUnavailable
+from aemos.errors import BadRequest, StorageUnavailable, TooManyRequests
 from aemos.model import Instant
 from aemos.mqtt.packets import Publish
 from aemos.services.command_form import Limit
@@ -295,6 +295,38 @@ async def test_another_actuator_of_the_device_is_not_concerned(yard: Yard) -> No
     yard.wait(2)
     stop = await stop_for(yard, pump)
     assert stop["command"] == {"command": "close", "parameters": {"valve": 2}}
+
+
+async def test_a_device_has_so_many_timers_at_most_also_after_a_restart(yard: Yard) -> None:
+    few = type(yard.commands.settings)(max_waiting_per_device=2)
+    yard.commands.settings = few
+    for valve in (1, 2):
+        await order(yard, "open", parameters={"valve": valve}, max_on=60)
+    with pytest.raises(TooManyRequests):
+        await order(yard, "open", parameters={"valve": 3}, max_on=60)
+    yard.stop()
+    next_start = yard.again()
+    await next_start.start()
+    next_start.commands.settings = few
+    body = {"command": "open", "parameters": {"valve": 3}, "maxOn": 60}
+    next_start.say(next_start.user(), TOPIC, body)
+    await next_start.see(lambda: next_start.of(MessageRefused))
+    assert len(next_start.fail_safe) == 2
+    next_start.stop()
+
+
+async def test_a_published_command_may_have_a_limit(yard: Yard) -> None:
+    pump = listening(yard)
+    yard.say(yard.user(), TOPIC, {"command": "open", "maxOn": 2, "commandId": "mine"})
+    assert (await yard.received_by(pump)).payload.startswith(b'{"command":"open"')
+    yard.wait(2)
+    yard.stage.finish(pump, await yard.received_by(pump))
+    await yard.became("queued")
+    assert len(yard.fail_safe) == 1
+    user = yard.user()
+    yard.say(user, TOPIC, {"command": {"stateName": "power", "value": "on"}, "maxOn": 2})
+    await yard.see(lambda: yard.of(MessageRefused))
+    assert "off" in yard.of(MessageRefused)[0].verdict.reason
 
 
 async def test_a_new_order_while_the_stop_is_repeated_cancels_it(yard: Yard) -> None:
