@@ -98,9 +98,7 @@ class AuthRoutes:
     @route("POST", "/signup", auth=Auth.OPEN, status=201, failures=(409,))
     async def signup(self, call: Call, body: Registration) -> Answer:
         """Make an account, without any role, and sign in."""
-        sign_in = await self._authentication.signup(
-            body.columns(), body.password, body.notifyUser
-        )
+        sign_in = await self._authentication.signup(body.columns(), body.password, body.notifyUser)
         self._recovery.ask_to_verify(body.email)
         user = {**_full(sign_in.account), "termsAndConditions": True}
         data = {"user": user, **_session(sign_in)}
