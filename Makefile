@@ -64,7 +64,7 @@ $(BIN)/python:
 		"python3-venv). If you have one under another name: make PYTHON=/path/to/python" >&2; \
 	exit 1
 
-aemos/web/vendor/LICENSES.txt: aemos/web/node_modules/.package-lock.json
+aemos/web/vendor/LICENSES.txt: aemos/web/node_modules/.package-lock.json Makefile
 	mkdir -p $(@D)
 	cd aemos/web/node_modules && cp mqtt/dist/mqtt.esm.js rapidoc/dist/rapidoc-min.js \
 		uplot/dist/uPlot.iife.min.js uplot/dist/uPlot.min.css ../vendor/

@@ -19,6 +19,7 @@ from typing import Any
 import jwt
 import pytest
 
+from aemos.realtime.client_script import SCRIPTS
 from tests.integration.device import Device
 from tests.integration.server import ROOT, Sensor, Server
 from tests.parts import missing, need
@@ -414,6 +415,8 @@ def test_pages_of_other_ports_may_use_it(server):
 
 @pytest.mark.parametrize("form", ["", ".min", ".esm.min", ".msgpack.min"])
 def test_the_client_library_is_where_pages_expect_it(server, form):
+    if not SCRIPTS.is_dir():
+        missing("the browser libraries are not installed (make web)")
     response, body = fetch(server, "GET", f"/socket.io/socket.io{form}.js")
     assert response.headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert body.startswith(b"/*!\n * Socket.IO v4.8")
