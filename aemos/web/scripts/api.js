@@ -35,6 +35,7 @@ export function may(permission) {
   return isAdministrator() || Boolean(session.user?.permissions?.includes(permission));
 }
 
+/** @returns {boolean} whether the user is a System Admin. */
 export function isAdministrator() {
   return Boolean(session.user?.roles?.includes("System Admin"));
 }
@@ -44,11 +45,13 @@ function keep(data) {
   save(STORE, data, sessionStorage);
 }
 
+/** Sign in. @throws {Refused} with what the server says. */
 export async function signIn(email, password) {
   const { data } = await send("POST", "/auth/login", { email, password });
   keep({ token: data.token, refreshToken: data.refreshToken, user: data.user });
 }
 
+/** Sign out here, and void the tokens on the server if it can be reached. */
 export async function signOut() {
   try {
     await request("POST", "/auth/logout");
@@ -146,6 +149,7 @@ export async function request(method, path, body) {
   }
 }
 
+/** Read a path below /api/v1. @throws {Refused} */
 export const get = (path) => request("GET", path);
 
 let described = null;

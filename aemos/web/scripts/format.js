@@ -11,7 +11,7 @@ export function offset() {
   return (parts.find(({ type }) => type === "timeZoneName")?.value ?? "").replace("GMT", "UTC");
 }
 
-/** @param {string|number|null} at */
+/** @returns {string} date and time. @param {string|number|null} at */
 export function time(at) {
   return at ? date.format(new Date(at)) : "–";
 }
@@ -27,10 +27,12 @@ export function age(at, now = Date.now()) {
   return `${Math.floor(seconds / 86400)} d ago`;
 }
 
+/** @returns {string} a number with at most two decimals; a dash where there is none. */
 export function amount(value) {
   return value === null || value === undefined || Number.isNaN(value) ? "–" : number.format(value);
 }
 
+/** @returns {string} a size such as "1.5 KB". */
 export function bytes(size) {
   if (size < 1024) return `${size} B`;
   if (size < 1024 ** 2) return `${amount(size / 1024)} KB`;

@@ -12,6 +12,7 @@ export class Log {
   #changed = () => {};
   #scheduled = false;
 
+  /** Call `changed` some moments after anything has. */
   listen(changed) {
     this.#changed = changed;
   }
@@ -24,12 +25,14 @@ export class Log {
     this.#tell();
   }
 
+  /** Keep on collecting, but count what comes as missed. */
   pause(paused) {
     this.paused = paused;
     this.missed = 0;
     this.#tell();
   }
 
+  /** Forget everything. */
   clear() {
     this.entries = [];
     this.missed = 0;

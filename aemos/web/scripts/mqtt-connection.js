@@ -42,6 +42,7 @@ export class MqttConnection {
     this.changed = changed;
   }
 
+  /** @returns {boolean} whether it is, now. */
   get connected() {
     return Boolean(this.#client?.connected);
   }
@@ -130,6 +131,7 @@ export class MqttConnection {
     this.log.add("info", { words: "disconnected" });
   }
 
+  /** Send a message; the log tells when it was acknowledged. */
   publish(topic, payload, qos, retain) {
     this.log.add("out", { topic, qos, retain, payload });
     this.#client.publish(topic, payload, { qos, retain }, (error) => {
@@ -138,6 +140,7 @@ export class MqttConnection {
     });
   }
 
+  /** Put a filter on the list, which is asked for now and after each reconnect. */
   subscribe(topic, qos) {
     this.subscriptions.set(topic, qos);
     if (this.connected) this.#ask(topic, qos);
@@ -157,6 +160,7 @@ export class MqttConnection {
     });
   }
 
+  /** Take a filter off the list. */
   unsubscribe(topic) {
     this.subscriptions.delete(topic);
     if (this.connected) this.#client.unsubscribe(topic, () => this.log.add("info", { topic, words: "unsubscribed" }));

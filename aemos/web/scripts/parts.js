@@ -8,6 +8,7 @@ export function Badge({ kind = "", children }) {
   return html`<span class=${`badge ${kind}`}>${children}</span>`;
 }
 
+/** How a sensor or device is heard of, as a badge. */
 export function Presence({ value }) {
   return html`<${Badge} kind=${PRESENCE[value] ?? ""}>${value ?? "unknown"}<//>`;
 }

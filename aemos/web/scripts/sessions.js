@@ -5,6 +5,7 @@ import { amount, bytes, time } from "./format.js";
 import { useApi } from "./hooks.js";
 import { Act, Badge, Card, Loaded, Table } from "./parts.js";
 
+/** The card with the last ten of them; needs device.update. */
 export function Sessions({ uuid }) {
   const clients = useApi(`/mqtt/clients?name=${encodeURIComponent(uuid)}&limit=10&sort=-connectedAt`, { every: 5 });
   const rows = clients.data?.data.clients ?? [];

@@ -30,6 +30,7 @@ class Connection {
     this.changed = changed;
   }
 
+  /** @param {object} settings as the page's form holds them. */
   async connect({ url, transports, token }) {
     this.disconnect();
     this.changed("connecting", `Connecting to ${url} …`);
@@ -60,6 +61,7 @@ class Connection {
     socket.onAny((event, ...data) => this.log.add("in", { topic: event, payload: data.filter(isData).map((part) => JSON.stringify(part, null, 2)).join("\n") }));
   }
 
+  /** End the connection; the rooms stay on the list. */
   disconnect() {
     const socket = this.#socket;
     this.#socket = null;
@@ -74,11 +76,13 @@ class Connection {
     this.log.add("out", { topic: event, payload: JSON.stringify(rooms) });
   }
 
+  /** Be in a room now, and again after each reconnect. */
   join(room) {
     this.rooms.add(room);
     if (this.#socket?.connected) this.#emit("join", room);
   }
 
+  /** Be in a room no more. */
   leave(room) {
     this.rooms.delete(room);
     if (this.#socket?.connected) this.#emit("leave", room);
