@@ -185,7 +185,5 @@ class DeviceRoutes:
     async def set_state(self, call: Call, device_id: int, state_id: int, body: NewValue) -> Answer:
         """Give a state of a device a new value."""
         limit = Limit.of(body.maxOn, body.off)
-        row = await self._changes.set_by_id(
-            call.principal, device_id, state_id, body.value, limit
-        )
+        row = await self._changes.set_by_id(call.principal, device_id, state_id, body.value, limit)
         return success(data=row)
