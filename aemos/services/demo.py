@@ -143,6 +143,7 @@ def banner(settings: Settings, farm: Farm, ports: Mapping[str, int]) -> str:
     sensor, user = farm.credentials.sensors[0], farm.credentials.users[1]
     lines = ["", "aemos is running with a demo farm.", ""]
     if "http" in ports:
+        lines.append(f"  console    http://{web}:{ports['http']}/")
         lines.append(f"  REST       http://{web}:{ports['http']}/api/v1")
         lines.append(f"  live       ws://{web}:{ports['http']}/ws/v1")
     if "mqtt" in ports:
