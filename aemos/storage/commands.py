@@ -164,6 +164,8 @@ STEPS = Steps()
 
 
 def find(tx: Transaction, device_uuid: str, command_id: str) -> Row | None:
+    if not command_id.isascii():
+        return None  # the column cannot hold it, and MySQL refuses to compare
     return tx.one(
         "SELECT * FROM command WHERE device_uuid = %s AND command_id = %s",
         (device_uuid, command_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -167,6 +168,15 @@ async def test_values_that_just_fit_are_taken(
         values = {**values, "sensorId": (await inserted(database, "Sensor", {}))["id"]}
     row = await inserted(database, table, values)
     assert {name: row[name] for name in values} == values
+
+
+async def test_text_that_a_column_cannot_hold_is_looked_for_without_an_outage(
+    database: Database,
+) -> None:
+    """MySQL refuses to compare, SQLite finds nothing; the database is there in either case."""
+    sql = "SELECT * FROM writer_mark WHERE node = %s"
+    with contextlib.suppress(RowRefused):
+        assert await database.read(lambda tx: tx.one(sql, ("é",))) is None
 
 
 async def test_a_duplicate_names_the_column(database: Database) -> None:

@@ -21,13 +21,16 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
+from aemos.storage.transaction import Transaction
 from bench.ingest import new_database
 from tests.fuzz.rest_requests import Request, requests_for
 from tests.integration.server import Server
-from tests.whole import PASSWORD, email, sow_whole
+from tests.whole import PASSWORD, sow_whole
 
 _TIMEOUT = 20.0  # seconds without a byte
 _FAULT = re.compile(r" (error|critical) +\[|Traceback")
+
+_ROOT, _FAR = "far@x.example", 1_000_000
 
 
 class Target:
@@ -40,8 +43,8 @@ class Target:
 
     def start(self) -> None:
         """Start the server and sign a System Admin in."""
-        self.server.start().sql(sow_whole)
-        body = {"email": email("System Admin"), "password": PASSWORD}
+        self.server.start().sql(_sow)
+        body = {"email": _ROOT, "password": PASSWORD}
         status, answer = self.server.post("/api/v1/auth/login", body)
         assert status == 200, answer
         self._token = answer["data"]["token"]
@@ -57,7 +60,7 @@ class Target:
         assert re.fullmatch(rb"HTTP/1\.[01] [1-5]\d\d .+", head), head
         status = int(head.split()[1])
         self.statuses[status] += 1
-        assert status not in (500, 501, 502), head
+        assert status < 500, head
 
     def _answer(self, data: bytes) -> bytes:
         """@return: what came until the server closed, of an answer without end its beginning."""
@@ -77,6 +80,20 @@ class Target:
         """Nothing was raised that nobody caught."""
         assert not _FAULT.search(self.server.log), self.server.log
         assert self.server.get("/api/v1/health/liveness")[0] == 200
+
+
+def _sow(tx: Transaction) -> None:
+    """Add a farm, and a System Admin out of reach: the ids of most made-up requests are small."""
+    sow_whole(tx)
+    known = tx.one(
+        "SELECT password, role FROM User, OrganizationUser WHERE User.id = 1 AND userId = 1"
+    )
+    assert known is not None
+    user = {"id": _FAR, "userName": "far", "email": _ROOT, "password": known["password"]}
+    tx.insert("User", user)
+    tx.insert("Organization", {"id": _FAR, "name": "far", "status": "active"})
+    key = {"userId": _FAR, "organizationId": _FAR}
+    tx.insert("OrganizationUser", {**key, "role": known["role"], "status": "active"})
 
 
 def shower(target: Target, count: int, *, random: bool) -> None:
