@@ -451,6 +451,7 @@ class Connection:
         if self.held & CLOSED:
             return
         codes, taken, denied = [], [], []
+        listened = self._broker.handover.listens(session)
         for (topic_filter, qos), allowed in zip(packet.filters, granted, strict=True):
             if allowed and self._broker.subscribe(session, topic_filter, qos):
                 taken.append((topic_filter, qos))
@@ -476,7 +477,7 @@ class Connection:
                 self._broker.events.publish(ClientSubscribed(self.client_id, taken))
             for topic_filter, qos in taken:
                 self._broker.send_retained(session, topic_filter, qos)
-            if taken:
+            if not listened:
                 self._broker.handover.announce(session)
 
         self._broker.when_safe(session, safe)

@@ -44,11 +44,15 @@ class Handover:
                 session.deliver(TrackedPublication(topic, payload, qos, progress), granted)
         broker.store.commit_soon()
 
-    def announce(self, session: Session) -> None:
-        """Tell services, if this is a device that gets its commands from now on."""
+    def listens(self, session: Session) -> bool:
+        """@return: whether this is a device that gets its commands."""
         name = session.principal.name
-        if is_own(session, name) and _granted(session, f"devices/{name}/commands") is not None:
-            self._broker.events.publish(DeviceListens(name))
+        return is_own(session, name) and _granted(session, f"devices/{name}/commands") is not None
+
+    def announce(self, session: Session) -> None:
+        """Tell services about a device, if it listens from now on."""
+        if self.listens(session):
+            self._broker.events.publish(DeviceListens(session.principal.name))
 
 
 def is_own(session: Session, uuid: str) -> bool:

@@ -460,3 +460,6 @@ async def test_a_qos_0_subscription_gets_it_and_nothing_is_said_about_receipt(ya
     message = await yard.received_by(pump)
     assert message.qos == 0
     assert await yard.statuses(command["commandId"]) == ["queued", "sent"]
+    for topic_filter in (TOPIC, "devices/+/state"):  # it is the same session that subscribes
+        yard.listen(pump, topic_filter, 0)
+    assert await yard.quiet(pump)
