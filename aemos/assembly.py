@@ -31,6 +31,7 @@ from aemos.http.routes.health import HealthRoutes, TestRoutes
 from aemos.http.routes.insomnia import InsomniaRoutes
 from aemos.http.routes.metrics import MetricsRoutes
 from aemos.http.routes.mqtt import MqttRoutes
+from aemos.http.routes.notification_channels import DeliveryRoutes, NotificationChannelRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.presence import PresenceRoutes
@@ -115,6 +116,7 @@ from aemos.services.user_login import UserLogin
 from aemos.services.variables import Variables
 from aemos.services.web_tokens import WebTokens, signing_key
 from aemos.storage.database import Database
+from aemos.webhooks import WebhookSender
 
 
 class Services:
@@ -173,7 +175,14 @@ class Services:
         self.rules = RuleMachinery(database, events, reactor, settings.rules)
         changes = self.rules.changes
         self.fail_safe = FailSafe(database, events, self.commands, changes, reactor)
-        self.alarms = AlarmMachinery(database, events, reactor, settings.alarms)
+        self.alarms = AlarmMachinery(
+            database,
+            events,
+            self.outbox,
+            WebhookSender(settings.alarms, reactor),
+            reactor,
+            settings.alarms,
+        )
         states = StateReportIngest(
             self.catalogue, writer, events, self.ledger, changes, self.commands
         )
@@ -316,6 +325,8 @@ class Doors:
             RuleTrialRoutes(rules.journal, rules.replays),
             AlarmDefinitionRoutes(services.alarms.definitions),
             AlarmRoutes(services.alarms.alarms),
+            NotificationChannelRoutes(services.alarms.channels),
+            DeliveryRoutes(services.alarms.channels),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),

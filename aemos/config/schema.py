@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import attrs
 
+from aemos.config.alarms import Alarms
 from aemos.config.checks import (
     at_least,
     between,
@@ -490,18 +491,6 @@ class Commands:
     )
     keep_days: int = setting(
         90, "days after which commands that are over are forgotten", valid=at_least(1)
-    )
-
-
-@attrs.frozen
-class Alarms:
-    queue: int = setting(
-        100_000,
-        "readings that may wait to be judged for alarms; beyond it the oldest are left out",
-        valid=at_least(1),
-    )
-    keep_days: int = setting(
-        365, "days after which alarms that are cleared are forgotten", valid=at_least(1)
     )
 
 

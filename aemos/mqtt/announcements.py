@@ -11,6 +11,7 @@ from aemos.services.events import (
     DeviceStateChanged,
     Events,
     MessageRefused,
+    NotificationSent,
     PresenceChanged,
     PresenceForgotten,
     ReadingsCommitted,
@@ -32,6 +33,7 @@ class Announcements:
         events.subscribe(PresenceChanged, self.presence_changed)
         events.subscribe(PresenceForgotten, self.presence_forgotten)
         events.subscribe(AlarmChanged, self.alarm_changed)
+        events.subscribe(NotificationSent, self.notification_sent)
 
     def readings_committed(self, event: ReadingsCommitted) -> None:
         """Announce what one commit stored."""
@@ -126,6 +128,12 @@ class Announcements:
                 }
             )
             self._broker.publish(topic, payload, qos=1)
+
+    def notification_sent(self, event: NotificationSent) -> None:
+        """What a channel of the kind `mqtt` tells."""
+        topic = f"organizations/{event.organization_id}/notifications"
+        if event.kind == "mqtt" and self._broker.has_subscribers(topic):
+            self._broker.publish(topic, json.encode(event.content), qos=1)
 
     def message_refused(self, event: MessageRefused) -> None:
         """Tell a device, on `devices/{its uuid}/errors`, why its message was not stored."""

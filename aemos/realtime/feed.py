@@ -19,6 +19,7 @@ from aemos.services.events import (
     CommandChanged,
     DeviceStateChanged,
     Events,
+    NotificationSent,
     PresenceChanged,
     ReadingChanged,
     ReadingDeleted,
@@ -45,6 +46,7 @@ class Feed:
         events.subscribe(CommandChanged, self._command_changed)
         events.subscribe(BroadcastSent, self._broadcast_sent)
         events.subscribe(AlarmChanged, self._alarm_changed)
+        events.subscribe(NotificationSent, self._notification_sent)
 
     def _readings_committed(self, event: ReadingsCommitted) -> None:
         if self._heard:
@@ -264,6 +266,18 @@ class Feed:
                 organization_id=None,
                 subject=f"user-{room}#welcome",
                 permission="",
+            )
+
+    def _notification_sent(self, event: NotificationSent) -> None:
+        room = f"organization-{event.organization_id}"
+        if event.kind == "realtime" and self._anybody_in(room):
+            self._hub.tell(
+                "notification",
+                (room,),
+                dict(event.content),
+                organization_id=event.organization_id,
+                subject=f"{room}#notification-{event.content['timestamp']}",
+                permission="sensor.view",
             )
 
     def _anybody_in(self, *rooms: str) -> bool:

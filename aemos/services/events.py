@@ -198,6 +198,15 @@ class AlarmChanged:
 
 
 @attrs.frozen(slots=True, eq=False)
+class NotificationSent:
+    """A notification channel of this `kind` (mqtt or realtime) tells an organization something."""
+
+    kind: str
+    organization_id: int
+    content: Mapping[str, Any]
+
+
+@attrs.frozen(slots=True, eq=False)
 class BroadcastSent:
     """A message for all devices of an organization was published."""
 

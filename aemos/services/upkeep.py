@@ -14,7 +14,7 @@ from aemos.errors import StorageUnavailable
 from aemos.model import Instant
 from aemos.services.catalogue import Catalogue
 from aemos.services.retention import Retention
-from aemos.storage import alarms, audit_log, commands, ledger, readings
+from aemos.storage import alarms, audit_log, commands, deliveries, ledger, readings
 from aemos.storage.database import Database
 
 _MINUTE = 60.0
@@ -91,6 +91,7 @@ class Upkeep:
         age = self._settings.alarms.keep_days * _DAY
         before = Instant(Instant.of(self._clock.seconds()) - age)
         await self._database.transact(alarms.prune, before, _ALARMS)
+        await self._database.transact(deliveries.prune, before, _ALARMS)
 
     async def _cut_audit_log(self) -> None:
         days = self._settings.database.audit_days

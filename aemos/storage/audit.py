@@ -25,7 +25,7 @@ T = TypeVar("T")
 MASKED = "***"
 """Stands for a secret, or for bytes."""
 
-_SECRETS = frozenset({"password", "token", "digest", "cardNumber", "cvv"})
+_SECRETS = frozenset({"password", "token", "digest", "secrets", "cardNumber", "cvv"})
 _STAMPS = frozenset({"id", "createdAt", "updatedAt", "created_at", "updated_at"})
 _LONGEST = 1000  # characters of a value that are kept
 _LONGEST_NAME = 256
@@ -238,6 +238,7 @@ AUDITED: Mapping[str, Audited] = {
     "RuleChainNode": Audited(owner=_of_parent("RuleChain", "ruleChainId")),
     "api_key": Audited(),
     "alarm_definition": Audited(),
+    "notification_channel": Audited(),
     "retention_policy": Audited(owner=_of_variable("telemetry_id")),
 }
 """The tables whose changes are recorded: all that people and programs set up.

@@ -258,6 +258,24 @@ _ALL = (
         "id:id alarm_id:id at:instant kind:text user_id:id user_name:text comment:text",
     ),
     _table(
+        "notification_channel",
+        "id:id organization_id:id name:text kind:text enabled:bool system_alarms:bool config:json "
+        "secrets:json created_at:instant updated_at:instant",
+    ),
+    _table(
+        "delivery",
+        "id:id organization_id:id channel_id:id alarm_id:id purpose:text content:json state:text "
+        "attempts:int due_at:instant created_at:instant sent_at:instant detail:text",
+    ),
+    _table(
+        "notification_origin",
+        "notification_id:id alarm_id:id created_at:instant",
+    ),
+    _table(
+        "notification_read",
+        "notification_id:id user_id:id read_at:instant",
+    ),
+    _table(
         "device_status",
         "uuid:text status:text metadata:json reported_at:instant last_seen_at:instant",
     ),

@@ -9,11 +9,12 @@ from typing import Any
 import attrs
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from aemos import json
-from aemos.config import schema
+from aemos.config.alarms import Alarms
 from aemos.errors import BadRequest, Conflict, Forbidden, StorageUnavailable
 from aemos.model import Instant
 from aemos.services.alarms import forms
@@ -27,10 +28,12 @@ from aemos.services.events import (
     ReadingsCommitted,
     ReadingsStored,
 )
+from aemos.services.outbox import Outbox
 from aemos.storage.database import Database, open_database
 from aemos.storage.listing import ALL
 from aemos.storage.readings import Reading
 from aemos.storage.transaction import Transaction
+from aemos.webhooks import WebhookSender
 from tests.conftest import settings_for
 from tests.farm import NORTH, PUMPS, SOUTH, USERS, UUIDS, sow
 from tests.mqtt_stage import Stage
@@ -114,9 +117,14 @@ class World:
         await self.database.transact(lambda tx: tx.execute(sql, params))
 
 
+def machinery(database: Database, events: Events, clock: Clock, settings: Alarms) -> AlarmMachinery:
+    outbox, webhooks = Outbox(database, None, clock), WebhookSender(settings, reactor)
+    return AlarmMachinery(database, events, outbox, webhooks, clock, settings)
+
+
 def open_world(database: Database, clock: Clock) -> World:
     events = Events()
-    alarms = AlarmMachinery(database, events, clock, schema.Alarms())
+    alarms = machinery(database, events, clock, Alarms())
     world = World(database, clock, events, alarms)
     events.subscribe(AlarmChanged, world.happened.append)
     return world
@@ -378,7 +386,7 @@ async def test_an_outage_of_the_database_delays_alarms_and_loses_none(world: Wor
 async def test_too_many_readings_at_once_are_counted_not_hoarded(world: World) -> None:
     await world.define()
     events = Events()
-    alarms = AlarmMachinery(world.database, events, world.clock, schema.Alarms(queue=10))
+    alarms = machinery(world.database, events, world.clock, Alarms(queue=10))
     await alarms.start()
     readings = [
         Reading(str(n), NORTH, "temperature", Instant.of(NOON + n), id=n) for n in range(25)

@@ -22,7 +22,7 @@ LAYERS = [
         "open_files",
         "simulator",
     },
-    {"mqtt", "http", "realtime", "mail"},
+    {"mqtt", "http", "realtime", "mail", "webhooks"},
     {"messages"},
     {"services"},
     {"storage"},

@@ -13,7 +13,14 @@ from aemos.services import access
 from aemos.services.alarms import forms
 from aemos.services.alarms.shown import shown
 from aemos.services.alarms.watch import Watch
-from aemos.storage import alarm_definitions, areas, organizations, sensors, variables
+from aemos.storage import (
+    alarm_definitions,
+    areas,
+    notification_channels,
+    organizations,
+    sensors,
+    variables,
+)
 from aemos.storage.database import Database
 from aemos.storage.listing import Listed, Listing
 from aemos.storage.transaction import Row, Transaction
@@ -127,6 +134,12 @@ def _check(tx: Transaction, values: Mapping[str, Any]) -> None:
     if values.get("quiet_hours") is not None:
         forms.check_quiet_hours(values["quiet_hours"])
     owner = values["organization_id"]
+    named = {channel for step in values["steps"] for channel in step.channels}
+    unknown = sorted(named - notification_channels.of_organization(tx, owner, named))
+    if unknown:
+        raise BadRequest(
+            f'Invalid request body: "steps" names {unknown[0]}, no channel of the organization'
+        )
     sensor_id, area_id = values.get("sensor_id"), values.get("area_id")
     if sensor_id is not None and sensors.owner(tx, sensor_id) != owner:
         raise BadRequest('Invalid request body: "sensorId" is no sensor of the organization')

@@ -13,6 +13,7 @@ import attrs
 from aemos.errors import BadRequest, Conflict, NotFound
 from aemos.model import Instant, Principal
 from aemos.services import access
+from aemos.services.alarms import notices
 from aemos.services.alarms.shown import shown
 from aemos.services.alarms.subject import Change, Transition
 from aemos.services.events import AlarmChanged, Events
@@ -76,6 +77,7 @@ class Alarms:
                 raise Conflict(f"Alarm is {row['state']} already")
             changes = {"state": ACKNOWLEDGED, "acknowledged_at": tx.now, "acknowledged_by": by.id}
             row = alarms.change(tx, alarm_id, changes)
+            notices.acknowledged(tx, row)
             return _noted(tx, row, "acknowledged", tx.now, comment, by)
 
         return await self._step(write)
@@ -132,6 +134,7 @@ class Alarms:
             if transition.change is Change.RAISE and row is None:
                 values = {**transition.alarm, "raised_at": transition.at}
                 row = alarms.create(tx, transition.key, values)
+                notices.raised(tx, row)
                 told.append(_noted(tx, row, "raised", transition.at, transition.comment))
             elif transition.change is Change.CLEAR and row is not None:
                 told.append(_cleared(tx, row, transition.at, transition.comment))
@@ -152,7 +155,9 @@ def _cleared(
         "cleared_at": at,
         "cleared_by": None if by is None else by.id,
     }
-    return _noted(tx, alarms.change(tx, row["id"], changes), "cleared", at, comment, by)
+    row = alarms.change(tx, row["id"], changes)
+    notices.cleared(tx, row)
+    return _noted(tx, row, "cleared", at, comment, by)
 
 
 def _noted(

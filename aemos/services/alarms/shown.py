@@ -19,7 +19,7 @@ def _name(column: str) -> str:
 
 _NAMES = {
     table: {column: _name(column) for column in TABLES[table].columns if column not in _HIDDEN}
-    for table in ("alarm_definition", "alarm", "alarm_event")
+    for table in ("alarm_definition", "alarm", "alarm_event", "notification_channel", "delivery")
 }
 
 

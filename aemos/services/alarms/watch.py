@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from aemos.config.schema import Alarms as Settings
+from aemos.config.alarms import Alarms as Settings
 from aemos.errors import StorageUnavailable
 from aemos.model import Instant
 from aemos.services.alarms.recorder import Recorder

@@ -19,7 +19,11 @@ from tests.whole import Whole, open_whole, sow_whole
 # In an order that foreign keys allow.
 _TABLES = (
     "Ticket",
+    "notification_read",
+    "notification_origin",
     "Notification",
+    "delivery",
+    "notification_channel",
     "PaymentCard",
     "rule_applied",
     "rule_trigger",
