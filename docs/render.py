@@ -19,8 +19,9 @@ ORDER = (
     "devices",
     "history",
     "realtime",
-    "access",
+    "rules",
     "alarms",
+    "access",
     "operating",
     "architecture",
 )
