@@ -32,6 +32,7 @@ from aemos.http.routes.insomnia import InsomniaRoutes
 from aemos.http.routes.metrics import MetricsRoutes
 from aemos.http.routes.mqtt import MqttRoutes
 from aemos.http.routes.notification_channels import DeliveryRoutes, NotificationChannelRoutes
+from aemos.http.routes.notifications import NotificationRoutes, TicketRoutes
 from aemos.http.routes.organizations import OrganizationRoutes
 from aemos.http.routes.permissions import PermissionRoutes
 from aemos.http.routes.presence import PresenceRoutes
@@ -92,6 +93,7 @@ from aemos.services.ledger import Ledger
 from aemos.services.login import Login
 from aemos.services.memberships import Memberships
 from aemos.services.mqtt_clients import MqttClients
+from aemos.services.notifications import Notifications, Tickets
 from aemos.services.organizations import Organizations
 from aemos.services.outbox import Outbox
 from aemos.services.passed_on import PassedOn
@@ -327,6 +329,8 @@ class Doors:
             AlarmRoutes(services.alarms.alarms),
             NotificationChannelRoutes(services.alarms.channels),
             DeliveryRoutes(services.alarms.channels),
+            NotificationRoutes(Notifications(database)),
+            TicketRoutes(Tickets(database)),
             DataStreamRoutes(intake, history),
             HistoryRoutes(queries, BulkIntake(services.router, history, database.writer, clock)),
             LatestRoutes(queries),

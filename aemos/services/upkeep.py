@@ -14,7 +14,15 @@ from aemos.errors import StorageUnavailable
 from aemos.model import Instant
 from aemos.services.catalogue import Catalogue
 from aemos.services.retention import Retention
-from aemos.storage import alarms, audit_log, commands, deliveries, ledger, readings
+from aemos.storage import (
+    alarms,
+    audit_log,
+    commands,
+    deliveries,
+    ledger,
+    notifications,
+    readings,
+)
 from aemos.storage.database import Database
 
 _MINUTE = 60.0
@@ -92,6 +100,7 @@ class Upkeep:
         before = Instant(Instant.of(self._clock.seconds()) - age)
         await self._database.transact(alarms.prune, before, _ALARMS)
         await self._database.transact(deliveries.prune, before, _ALARMS)
+        await self._database.transact(notifications.prune, before, _ALARMS)
 
     async def _cut_audit_log(self) -> None:
         days = self._settings.database.audit_days

@@ -239,6 +239,7 @@ AUDITED: Mapping[str, Audited] = {
     "api_key": Audited(),
     "alarm_definition": Audited(),
     "notification_channel": Audited(),
+    "Ticket": Audited(owner=_of_parent("Notification", "notificationId")),
     "retention_policy": Audited(owner=_of_variable("telemetry_id")),
 }
 """The tables whose changes are recorded: all that people and programs set up.
