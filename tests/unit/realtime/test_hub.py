@@ -16,6 +16,7 @@ from aemos.services.events import (
     BroadcastSent,
     CommandChanged,
     Events,
+    NotificationSent,
     ReadingChanged,
     ReadingDeleted,
     StatusStored,
@@ -279,3 +280,14 @@ def test_an_alarm_is_told_to_its_organization_and_in_the_room_of_its_sensor():
             "alarm": shown,
             "timestamp": "1970-01-01T00:00:00.000Z",
         }
+
+
+def test_a_notification_goes_to_its_organization_if_its_channel_is_a_live_one():
+    world, member = World(), Listener()
+    world.hub.join(member, "organization-10")
+    content = {"change": "raised", "timestamp": "1970-01-01T00:00:00.000Z"}
+    for kind in ("mqtt", "realtime"):
+        world.events.publish(NotificationSent(kind, 10, content))
+    [(event, _)] = member.heard
+    assert (event.name, event.organization_id) == ("notification", 10)
+    assert json.loads(event.json()) == content
