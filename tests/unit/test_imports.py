@@ -18,6 +18,7 @@ LAYERS = [
         "listeners",
         "proxy",
         "assembly",
+        "figures",
         "reactor",
         "open_files",
         "simulator",
