@@ -6,6 +6,7 @@ The order is that of spec/http-api.md section 1.6. Whatever a handler raises bec
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from klein import Klein
@@ -48,7 +49,7 @@ class Api:
         # Klein's own resource binds the map and sets up cancelling for each request; nothing here
         # depends on the host, and work that has begun is finished when the client goes away: a
         # committed change must still be told to the rest of the server.
-        self._urls = app.url_map.bind("localhost")
+        self._match = lru_cache(256)(app.url_map.bind("localhost").match)
 
     @property
     def rules(self) -> set[str]:
@@ -58,7 +59,7 @@ class Api:
     def serve(self, request: ApiRequest, path: str) -> None:
         """Find the route and answer. @param path: as a rule writes it."""
         try:
-            name, parameters = self._urls.match(path, request.method.decode("ascii", "replace"))
+            name, parameters = self._match(path, request.method.decode("ascii", "replace"))
         except HTTPException:
             request.answer(_unknown(request))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from itertools import count
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +26,8 @@ class Front:
         self, api: Api, addresses: ClientAddresses, limit: RateLimit | None, clock: IReactorTime
     ) -> None:
         self._api, self._paths = api, Paths(api.rules)
+        # Programs ask for the same few paths all the time.
+        self._folded = lru_cache(256)(self._fold)
         self._addresses, self._limit, self._clock = addresses, limit, clock
         self._ids = (f"{secrets.token_hex(4)}{number:08x}" for number in count())
         self._date = (-1, b"")
@@ -37,20 +40,28 @@ class Front:
             (headers.SECURITY, self._date_at(int(now)), b"\r\nX-Request-Id: ", request.id.encode())
         )
         try:
-            segments = self._paths.fold(_segments(request.path))
+            path, limited = self._folded(request.path)
         except UnicodeDecodeError:
             request.answer(failure(BadRequest("the path is not UTF-8")))
             return
         address = request.address = self._addresses.of(request)
         request.network = network(address)
-        if self._limit is not None and segments and segments[0].lower() == "api":
+        if self._limit is not None and limited:
             allowance = self._limit.count(address)
             request.ready_lines += headers.rate_limit(allowance, self._limit.window, now)
             if allowance.exceeded:
                 body = b"Too many requests, please try again later"
                 request.answer(Answer(body, 429, content_type="text/html; charset=utf-8"))
                 return
-        self._api.serve(request, "/" + "/".join(segments))
+        self._api.serve(request, path)
+
+    def _fold(self, path: bytes) -> tuple[str, bool]:
+        """@return: the path as a rule writes it, and whether the rate limit counts it.
+
+        @raise UnicodeDecodeError: what is behind the percent signs is not UTF-8.
+        """
+        segments = self._paths.fold(_segments(path))
+        return "/" + "/".join(segments), bool(segments) and segments[0].lower() == "api"
 
     def _date_at(self, second: int) -> bytes:
         """@return: the header line of that second; it is the same for many requests."""
