@@ -329,6 +329,14 @@ async def test_a_chain_in_shadow_mode_only_records(stage: RuleStage) -> None:
     assert await fires(stage)
 
 
+async def test_nothing_makes_a_chain_run_that_is_off(stage: RuleStage) -> None:
+    chain = await stage.chain(HOT, set_pump("on"), mode="off")
+    assert not await fires(stage)
+    assert await stage.rules.journal.runs(ROOT, chain, NORTH) == []
+    await stage.rules.chains.change(ROOT, chain, NORTH, {"mode": "live"})
+    assert await fires(stage)
+
+
 async def test_counters_of_a_chain_are_written_and_go_on_after_a_start(
     database: Database,
 ) -> None:
@@ -419,21 +427,23 @@ async def test_rules_wait_for_a_database_that_is_away(own_server: MariaDB) -> No
     await database.stop()
 
 
-async def test_a_chain_that_is_deleted_or_only_records_does_nothing_any_more(
-    stage: RuleStage,
+@pytest.mark.parametrize("mode", ["shadow", "off"])
+async def test_a_chain_that_is_deleted_or_only_records_or_is_off_does_nothing_any_more(
+    stage: RuleStage, mode: str
 ) -> None:
     # Expressions that take as long as they may, so that runs are on their way.
     await stage.run("UPDATE TelemetryData SET datatype = 'string'")
     await stage.publish("a" * 49 + "!", "h")
     slow = any_of(HOT, *[leaf("h", "matches", "(a|aa)+$")] * 4)
     gone = await stage.chain(slow, set_pump("on"))
-    shadow = await stage.chain(slow, set_pump("on", "valve"))
+    changed = await stage.chain(slow, set_pump("on", "valve"))
     for value in range(41, 46):
         await stage.publish(value)
     await stage.rules.chains.delete(ROOT, gone, NORTH)
-    await stage.rules.chains.change(ROOT, shadow, NORTH, {"mode": "shadow"})
+    await stage.rules.chains.change(ROOT, changed, NORTH, {"mode": mode})
     before = len(await stage.pump()), len(await stage.pump(11))
     assert max(before) < 5
     await stage.settled()
     assert (len(await stage.pump()), len(await stage.pump(11))) == before
-    assert len(await stage.rules.journal.runs(ROOT, shadow, NORTH)) == 5
+    runs = len(await stage.rules.journal.runs(ROOT, changed, NORTH))
+    assert runs == 5 if mode == "shadow" else runs < 5

@@ -95,6 +95,12 @@ async def test_six_fields_begin_with_the_seconds(timed: Timed) -> None:
     ]
 
 
+async def test_a_chain_that_is_off_has_no_schedule(timed: Timed) -> None:
+    timed.begin("2026-06-01T00:00:00Z")
+    await timed.chain("0 * * * *", mode="off")
+    assert await timed.due(2) == []
+
+
 async def test_a_scheduled_run_sees_the_newest_values_and_acts(timed: Timed) -> None:
     timed.begin("2026-06-01T00:00:00Z")
     await timed.chain("0 * * * *", executionType="schedule-only")

@@ -37,7 +37,7 @@ class _ChainDetails(Struct, kw_only=True):
     scheduleEnabled: bool | UnsetType = UNSET
     cronExpression: Annotated[str, Meta(max_length=100)] | UnsetType | None = UNSET
     timezone: Annotated[str, Meta(max_length=50)] | UnsetType = UNSET
-    mode: Literal["live", "shadow"] | UnsetType = UNSET
+    mode: Literal["live", "shadow", "off"] | UnsetType = UNSET
     priority: Number | UnsetType = UNSET
     maxRetries: Number | UnsetType = UNSET
     retryDelay: Number | UnsetType = UNSET

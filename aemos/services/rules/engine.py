@@ -308,9 +308,9 @@ class Engine:
         del self._lines[chain_id]
 
     def _renew(self, job: _Job) -> bool:
-        """Take the chain as it is now. @return: False = there is none, or it is empty."""
+        """Take the chain as it is now. @return: False = there is none, or it is off or empty."""
         chain = self._book.chains.get(job.chain.id)
-        if chain is None or chain.plan.first is None:
+        if chain is None or chain.off or chain.plan.first is None:
             self._finish(job.task)
             return False
         job.chain = chain

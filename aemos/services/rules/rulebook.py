@@ -98,6 +98,11 @@ class Chain:
         """Whether it only records what it would do."""
         return bool(self.row["mode"] == "shadow")
 
+    @property
+    def off(self) -> bool:
+        """Whether nothing makes it run."""
+        return bool(self.row["mode"] == "off")
+
     def snapshot(self, cause: Watched | None = None, value: Any = None, at: Any = None) -> Snapshot:
         """@param cause: has this value at this time here, whatever became of it since.
 
@@ -325,7 +330,7 @@ class Rulebook:
             self._mentioned.setdefault(uuid, set()).add(chain_id)
         for look in chain.looks:
             look.watched.users[chain_id] = chain
-            if look.triggers:
+            if look.triggers and not chain.off:
                 chains = [*look.watched.chains, chain]
                 look.watched.chains = sorted(chains, key=lambda each: each.id)
 

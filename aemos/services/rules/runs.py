@@ -29,6 +29,7 @@ from aemos.storage.database import Database
 from aemos.storage.transaction import Row, Transaction
 
 _NO_NODES = "No nodes to execute"
+_OFF = "The rule chain is switched off"
 _LEAST = 1.0  # seconds that a run gets, however long the collection took
 
 
@@ -90,6 +91,8 @@ class RuleRuns:
         head = {"ruleChainId": chain_id, "name": chain.name}
         if not nodes:
             return _answer({**head, "status": "skipped", "message": _NO_NODES})
+        if chain.off:
+            return _answer({**head, "status": "skipped", "message": _OFF})
         data, meta = await self._collected(row, nodes)
         left = self._evaluation.timeout - (self._clock.seconds() - began)
         outcome: Run | None = None

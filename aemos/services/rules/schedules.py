@@ -8,8 +8,6 @@ time that lies ahead is the next.
 
 from __future__ import annotations
 
-from typing import Any
-
 from cronsim import CronSim
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -19,7 +17,7 @@ from aemos.model import Instant
 from aemos.services.events import Events, RulesChanged
 from aemos.services.rules.cron import instant, times
 from aemos.services.rules.engine import Engine
-from aemos.services.rules.rulebook import SCHEDULED, Rulebook
+from aemos.services.rules.rulebook import SCHEDULED, Chain, Rulebook
 
 _LOOK_EVERY = 60.0  # seconds at most: somebody may set the clock of the machine
 
@@ -43,7 +41,7 @@ class Schedules:
         """Begin to run what is due from now on."""
         self._running = True
         for chain_id, chain in self._book.chains.items():
-            self._plan(chain_id, chain.row)
+            self._plan(chain_id, chain)
         self._wake_up()
 
     def stop(self) -> None:
@@ -60,12 +58,14 @@ class Schedules:
             self._due.pop(chain_id, None)
             chain = self._book.chains.get(chain_id)
             if chain is not None:
-                self._plan(chain_id, chain.row)
+                self._plan(chain_id, chain)
         self._wake_up()
 
-    def _plan(self, chain_id: int, row: Any) -> None:
+    def _plan(self, chain_id: int, chain: Chain) -> None:
+        row = chain.row
         expression = row["cronExpression"]
-        if not (row["scheduleEnabled"] and expression and row["executionType"] in SCHEDULED):
+        wanted = row["scheduleEnabled"] and expression and row["executionType"] in SCHEDULED
+        if chain.off or not wanted:
             return
         try:
             self._next(chain_id, times(expression, row["timezone"] or "UTC", self._now()))

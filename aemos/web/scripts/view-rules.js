@@ -6,8 +6,8 @@ import { useApi, useOrganizations } from "./hooks.js";
 import { Act, Badge, Card, Loaded, Table } from "./parts.js";
 import { Replay } from "./replay.js";
 
-const MODES = { live: ["ok", "live"], shadow: ["warn", "shadow"] };
-const SWITCH = { live: "Go live", shadow: "Only record" };
+const MODES = { live: ["ok", "live"], shadow: ["warn", "shadow"], off: ["", "off"] };
+const SWITCH = { live: "Go live", shadow: "Only record", off: "Switch off" };
 const RUN = { success: "ok", failure: "bad", failed: "bad", error: "bad" };
 
 export function Rules({ served }) {
@@ -57,6 +57,7 @@ function question(row, mode) {
   return {
     live: `Let ${row.name} act?`,
     shadow: `Let ${row.name} only record what it would do?`,
+    off: `Let nothing make ${row.name} run?`,
   }[mode];
 }
 

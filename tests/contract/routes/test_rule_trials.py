@@ -25,6 +25,9 @@ async def test_a_shadow_chain_records_its_runs_and_a_live_one_acts(accounts: Acc
     assert result["result"]["meta"]["mode"] == "shadow"
     assert result["result"]["nodeResults"]["actions"][0]["notificationSent"] is False
     assert await accounts.rows("SELECT id FROM DeviceStateInstance") == []
+    await accounts.call("PATCH", path + ORG, "north-admin", {"mode": "off"})
+    (result,) = (await accounts.call("POST", f"{path}/trigger{ORG}", "north-admin")).data["results"]
+    assert (result["status"], "off" in result["message"]) == ("skipped", True)
     await accounts.call("PATCH", path + ORG, "north-admin", {"mode": "live"})
     await accounts.call("POST", f"{path}/trigger{ORG}", "north-admin")
     assert len(await accounts.rows("SELECT id FROM DeviceStateInstance")) == 1
