@@ -31,6 +31,14 @@ class Administration:
         subscriptions = len(session.subscriptions)
         return Owed(subscriptions, session.in_flight, session.queued, session.queued_bytes)
 
+    def filters(self, principal: str, client_id: str) -> Mapping[str, int]:
+        """@return: what its session, live or stored, is subscribed to, with the granted QoS."""
+        connection = self._broker.live.get((principal, client_id))
+        session = self._broker.store.find((principal, client_id))
+        if connection is not None and connection.session is not None:
+            return connection.session.subscriptions
+        return {} if session is None else session.subscriptions
+
     def kick(self, principal: Principal, reason: str) -> int:
         """Close every session of this principal. @return: how many."""
         return self._broker.kick(principal, reason)

@@ -137,6 +137,9 @@ class ClientAdmin(Protocol):
     def owed(self, principal: str, client_id: str) -> Owed | None:
         """@return: what waits for this client; None = it has no stored session."""
 
+    def filters(self, principal: str, client_id: str) -> Mapping[str, int]:
+        """@return: what its session, live or stored, is subscribed to, with the granted QoS."""
+
     def disconnect(self, principal: str, client_id: str, reason: str) -> bool:
         """Close one client's connection. @return: whether there was one."""
 

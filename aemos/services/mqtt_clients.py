@@ -118,8 +118,14 @@ class MqttClients:
         return found.map(lambda rows: [self._shown(row) for row in rows])
 
     async def get(self, by: Principal, client: int) -> Row:
-        """@raise NotFound: no such record that `by` may see."""
-        return self._shown(await self._find(by, client))
+        """@return: the record, and what its session is subscribed to.
+
+        @raise NotFound: no such record that `by` may see.
+        """
+        row = await self._find(by, client)
+        held = self._admin.filters(_principal(row), row["client_id"])
+        filters = [{"filter": name, "qos": qos} for name, qos in sorted(held.items())]
+        return {**self._shown(row), "filters": filters}
 
     async def disconnect(self, by: Principal, client: int) -> None:
         """Close the connection of a client. It may come back, unless its token is revoked.

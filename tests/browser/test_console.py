@@ -144,6 +144,19 @@ def test_a_new_token_works_and_revoking_it_drops_the_client(
     testing.errors.clear()
 
 
+def test_the_subscriptions_of_a_client_are_listed(
+    server: Server, window: Open, sensor: Sensor
+) -> None:
+    device = Device.of(server, sensor)
+    assert device.subscribe(f"devices/{sensor.uuid}/#") == 1
+    page = window().sign_in()
+    show(page, "mqtt")
+    clients = page.get_by_role("region", name="MQTT clients, table").get_by_role("row")
+    clients.filter(has_text=sensor.uuid).get_by_role("button", name="subscriptions of").click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"devices/{sensor.uuid}/#")
+    device.leave()
+
+
 def test_what_one_sees_follows_the_permissions(server: Server, window: Open) -> None:
     server.add_sensor(organization="south")
     north, south = server.add_sensor(organization="north"), server.add_sensor(organization="south")
@@ -332,9 +345,14 @@ def test_the_console_is_light_and_painted_at_once(server: Server, window: Open) 
     )
     assert 50_000 < sum(sizes) < PAGE_WEIGHT
     page.reload()
-    paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
-    page.wait_for_function(f"({paint}) > 0")
-    assert page.evaluate(paint) < FIRST_PAINT
+    # Not `wait_for_function`: where it has to wait it needs eval, which the policy forbids.
+    painted = page.evaluate(
+        """() => new Promise((tell) => new PerformanceObserver((list) => {
+            const [paint] = list.getEntriesByName('first-contentful-paint');
+            if (paint) tell(paint.startTime);
+        }).observe({type: 'paint', buffered: true}))"""
+    )
+    assert 0 < painted < FIRST_PAINT
 
 
 def test_the_keyboard_reaches_everything(server: Server, window: Open) -> None:

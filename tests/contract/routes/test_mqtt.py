@@ -43,6 +43,7 @@ async def test_a_connected_client_is_shown_with_live_figures(farm: Farm) -> None
     assert now["connectedAt"] == "2023-11-14T22:13:20.000Z"
     assert (now["connected"], now["disconnectedAt"], now["disconnectReason"]) == (True, None, None)
     assert (now["subscriptions"], now["inFlight"], now["queued"]) == (1, 1, 0)
+    assert now["filters"] == [{"filter": "a/#", "qos": 1}]
     assert (now["messagesReceived"], now["messagesSent"]) == (1, 1)
     assert now["bytesReceived"] > 0
 
@@ -72,6 +73,11 @@ async def test_what_waits_for_an_absent_client_is_shown(farm: Farm) -> None:
     names = ("subscriptions", "queued", "queuedBytes")
     assert [durable[name] for name in names] == [1, 1, 8]
     assert [clean[name] for name in names] == [0, 0, 0]
+    shown = [
+        (await farm.call("GET", f"/mqtt/clients/{each['id']}", "root")).data["client"]["filters"]
+        for each in (durable, clean)
+    ]
+    assert shown == [[{"filter": "a/#", "qos": 1}], []]
 
 
 async def test_one_client_has_one_record_however_often_it_comes(farm: Farm) -> None:
