@@ -67,6 +67,14 @@ class PrincipalKind(enum.Enum):
     SERVER = "server"
 
 
+def id_in(text: str) -> int | None:
+    """@return: the id of a row that a topic, room or message names; None = no row can be meant.
+
+    Not plain `int`: it takes the digits of all scripts, and fails on thousands of them.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 @attrs.frozen(slots=True)
 class Principal:
     """An authenticated party, as of now: when its rights change, its sessions get a new one.

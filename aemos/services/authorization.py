@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from aemos import topics
 from aemos.config.schema import Acl, AclRule
 from aemos.errors import StorageUnavailable
-from aemos.model import Principal, PrincipalKind
+from aemos.model import Principal, PrincipalKind, id_in
 from aemos.services.catalogue import Catalogue, Identity
 from aemos.storage import identities
 from aemos.storage.database import Database
@@ -133,7 +133,8 @@ class Authorization:
         elif kind is PrincipalKind.ANONYMOUS:
             done(root == "devices" and bool(subject) and tail in _ANONYMOUS_PUBLISHES)
         elif root == "organizations" and tail == "broadcast":
-            done(subject.isdigit() and principal.may("device.update", int(subject)))
+            owner = id_in(subject)
+            done(owner is not None and principal.may("device.update", owner))
         elif root == "devices" and tail == "commands":
             self._in_organization(
                 subject, lambda owner, _kind: principal.may("device.update", owner), done
@@ -161,7 +162,7 @@ class Authorization:
         if subject in ("", "+", "#") or principal.kind is PrincipalKind.ANONYMOUS:
             done(False)
         elif root == "organizations":
-            own = subject.isdigit() and int(subject) in principal.permissions
+            own = id_in(subject) in principal.permissions
             done(own and (principal.kind is not PrincipalKind.DEVICE or tail == "broadcast"))
         elif root != "devices":
             done(False)

@@ -9,7 +9,7 @@ import attrs
 
 from aemos.config import schema
 from aemos.errors import BadRequest, NotFound
-from aemos.model import Instant, Principal
+from aemos.model import Instant, Principal, id_in
 from aemos.services import access
 from aemos.services.areas import random_uuid
 from aemos.services.command_form import MAX_PAYLOAD, Limit, Order, payload, state_key
@@ -45,10 +45,10 @@ def target_of(tx: Transaction, by: Principal, permission: str, device: str) -> T
 
     @raise NotFound: there is none. @raise Forbidden: `permission` is not held where it lies.
     """
-    by_id = device.isascii() and device.isdigit() and len(device) < 19
-    row = devices.find(tx, int(device)) if by_id else devices.find_by_uuid(tx, device)
+    device_id = id_in(device)
+    row = devices.find_by_uuid(tx, device) if device_id is None else devices.find(tx, device_id)
     places = DEVICES
-    if row is None and not by_id:
+    if row is None and device_id is None:
         row, places = sensors.find_by_uuid(tx, device), SENSORS
     if row is None or not row["uuid"]:
         raise NotFound("Device not found")

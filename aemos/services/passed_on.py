@@ -6,7 +6,7 @@ from typing import Any
 
 from aemos import json
 from aemos.errors import BadRequest
-from aemos.model import ACCEPTED, Code, Done, Message, PrincipalKind, Verdict
+from aemos.model import ACCEPTED, Code, Done, Message, PrincipalKind, Verdict, id_in
 from aemos.services.ledger import Ledger
 
 _decode_object = json.decoder(dict[str, Any])
@@ -20,15 +20,15 @@ class PassedOn:
 
     def broadcast(self, message: Message, done: Done) -> None:
         """Accept a JSON object for an organization, from a user with `device.update` there."""
-        organization = message.subject
-        if not organization.isdigit():
+        organization_id = id_in(message.subject)
+        if organization_id is None:
             self._ledger.refuse(
                 message, Verdict(Code.INVALID_ORG_ID, "the organization id must be a number"), done
             )
             return
         principal = message.principal
         trusted = principal.kind is PrincipalKind.SERVER or principal.may(
-            "device.update", int(organization)
+            "device.update", organization_id
         )
         self._object(message, done, Code.BROADCAST_ERROR, trusted)
 

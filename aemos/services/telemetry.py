@@ -16,7 +16,7 @@ import msgspec
 from aemos import json
 from aemos.config.schema import Ingest
 from aemos.errors import BadRequest, RowRefused, StorageUnavailable
-from aemos.model import ACCEPTED, Code, Done, Instant, Message, Verdict
+from aemos.model import ACCEPTED, Code, Done, Instant, Message, Verdict, id_in
 from aemos.services.catalogue import Catalogue, Identity, Variable
 from aemos.services.claims import refuted
 from aemos.services.events import Events, ReadingsCommitted, ReadingsStored
@@ -267,14 +267,8 @@ def _variable(item: Item, identity: Identity) -> Variable:
     """Find by id, then by name (spec/mqtt.md section 5.1)."""
     wanted, name = item.telemetryDataId, item.variableName
     if wanted is not None:
-        number = (
-            wanted
-            if isinstance(wanted, int)
-            else int(wanted)
-            if wanted.isascii() and wanted.isdigit()
-            else -1
-        )
-        found = identity.variables.get(number)
+        number = wanted if isinstance(wanted, int) else id_in(wanted)
+        found = None if number is None else identity.variables.get(number)
         if found is not None:
             return found
     if isinstance(name, str):

@@ -123,6 +123,8 @@ async def test_a_sensor_hears_itself_its_organization_and_the_actuators_there(as
         f"organizations/{foreign}/#",
         "organizations/+/broadcast",
         "organizations/x/#",
+        "organizations/²/#",
+        f"organizations/{'9' * 5000}/#",
         "$SYS/#",
         "other/topic",
     ):
@@ -147,7 +149,8 @@ async def test_a_user_follows_the_permissions_of_the_organization(asked: Asked) 
     assert await asked.publish(asked.user, f"organizations/{own}/broadcast")
     assert not await asked.publish(asked.viewer, "devices/pump-a/commands")
     assert not await asked.publish(asked.user, "devices/pump-b/commands")
-    assert not await asked.publish(asked.user, f"organizations/{foreign}/broadcast")
+    for not_own in (foreign, "²", "9" * 5000):
+        assert not await asked.publish(asked.user, f"organizations/{not_own}/broadcast")
     assert not await asked.publish(asked.user, "devices/sensor-a/datastream")
     assert await asked.subscribe(asked.user, "devices/sensor-a/#")
     assert not await asked.subscribe(asked.viewer, "devices/sensor-a/#")

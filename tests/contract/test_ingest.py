@@ -214,6 +214,7 @@ async def test_any_json_scalar_is_stored_as_javascript_writes_it(
         ({"value": 1}, Code.INVALID_DATA_STREAM),
         ({"value": 1, "variableName": "nope"}, Code.TELEMETRY_NOT_FOUND),
         ({"value": 1, "telemetryDataId": 99999}, Code.TELEMETRY_NOT_FOUND),
+        ({"value": 1, "telemetryDataId": "9" * 5000}, Code.TELEMETRY_NOT_FOUND),
         (
             {"value": 1, "variableName": "humidity", "deviceUuid": "sensor-2"},
             Code.INVALID_DEVICE_UUID,
@@ -448,7 +449,8 @@ async def test_a_broadcast_needs_device_update_in_its_organization(bench: Bench)
     send = {"kind": Kind.BROADCAST, "principal": admin}
     assert await bench.code({"text": "frost"}, subject=organization, **send) is Code.ACCEPTED
     assert await bench.code({"text": "frost"}, subject="9999", **send) is Code.NOT_AUTHORIZED
-    assert await bench.code({"text": "frost"}, subject="x", **send) is Code.INVALID_ORG_ID
+    for no_id in ("x", "²", "9" * 5000):
+        assert await bench.code({"text": "frost"}, subject=no_id, **send) is Code.INVALID_ORG_ID
 
 
 async def test_qos_0_is_dropped_and_counted_while_the_writer_is_full(
