@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -24,6 +26,7 @@ from aemos.storage.writer import Writer
 T = TypeVar("T")
 
 _ATTEMPTS = 5  # of an ordinary transaction that meets deadlocks
+_PAUSE = 0.01  # seconds between them at most, doubled each time; only its own thread waits
 
 
 def open_database(reactor: Any, settings: Settings) -> Database:
@@ -156,6 +159,8 @@ class Database:
             attempts += 1
             trouble = self.dialect.classify(error)
             if trouble is Trouble.BUSY and attempts < _ATTEMPTS:
+                # At once, those that met here would meet again.
+                time.sleep(random.uniform(0, _PAUSE * 2**attempts))  # noqa: S311
                 continue
             if trouble in (Trouble.LOST, Trouble.AWAY):
                 was_connected = self._pool.forget()
