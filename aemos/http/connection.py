@@ -6,6 +6,7 @@ site, or to the API.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, AnyStr
 
 from twisted.logger import Logger
@@ -14,12 +15,15 @@ from twisted.web import server
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
-from aemos.errors import AemosError
+from aemos.errors import AemosError, BadRequest
 from aemos.http import headers
-from aemos.http.render import Answer, PayloadTooLarge, failure, write
+from aemos.http.bodies import PayloadTooLarge
+from aemos.http.render import Answer, failure, write
 
 if TYPE_CHECKING:
     from aemos.http.site import Site
+
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 
 
 class Channel(HTTPChannel):
@@ -120,10 +124,19 @@ class ApiRequest(server.Request):
         value = super().getHeader(key.encode())
         return None if value is None else value.decode("utf-8", "replace")
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        # A server must take the absolute form of the target, too (RFC 9112 section 3.2.2).
+        if not path.startswith(b"/") and (absolute := _ABSOLUTE.match(path)):
+            path = path[absolute.end() :]
+            path = path if path.startswith(b"/") else b"/" + path
+        super().requestReceived(command, path, version)
+
     def process(self) -> None:
         site = self.site
         path = self.path + b"/"
-        if self.method == b"OPTIONS" and not path.startswith(site.answers_options):
+        if not self._names_host():
+            self.answer(failure(BadRequest("the request must have one Host header")))
+        elif self.method == b"OPTIONS" and not path.startswith(site.answers_options):
             self._preflight()
         elif self._over(self._received):
             self.answer(failure(PayloadTooLarge("request entity too large")))
@@ -134,6 +147,11 @@ class ApiRequest(server.Request):
                 site.front.serve(self)
             except Exception:
                 self.processingFailed(Failure())
+
+    def _names_host(self) -> bool:
+        """@return: whether there is one Host header; HTTP/1.0 may do without (RFC 9112 3.2)."""
+        hosts = self.requestHeaders.getRawHeaders(b"Host", [])
+        return len(hosts) == 1 or (not hosts and self.clientproto != b"HTTP/1.1")
 
     def render(self, resrc: Any) -> None:
         self.responseHeaders.removeHeader("Server")

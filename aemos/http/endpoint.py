@@ -16,10 +16,11 @@ from werkzeug.exceptions import HTTPException
 
 from aemos.errors import AemosError, Forbidden, NotFound
 from aemos.http.auth import Authenticator
+from aemos.http.bodies import decode_body, inflated
 from aemos.http.connection import ApiRequest
 from aemos.http.render import Answer, Shape, failure
 from aemos.http.routing import Auth, Call, Endpoint, Group, Route, table
-from aemos.http.schemas import decode_body, decode_query, row_id
+from aemos.http.schemas import decode_query, row_id
 from aemos.http.streaming import Stream, send
 from aemos.model import Principal, PrincipalKind
 from aemos.services.access import require_somewhere
@@ -90,6 +91,8 @@ class Api:
                 raise Forbidden(_NO_KEYS)
             if route.permission and route.permission_first:
                 require_somewhere(principal, route.permission)
+            coding = request.getHeader("Content-Encoding") or ""
+            content = inflated(content, coding, request.site.max_body)
             arguments = _validated(route, request, content)
             if route.permission:
                 require_somewhere(principal, route.permission)

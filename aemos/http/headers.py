@@ -41,7 +41,7 @@ SECURITY = POLICY + "".join(f"\r\n{name}: {value}" for name, value in _SECURITY.
 def _refusal(status: int, reason: str, message: str) -> bytes:
     body = b'{"status":"fail","statusCode":%d,"message":"%b"}' % (status, message.encode())
     return (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\n"
         f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 

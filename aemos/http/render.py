@@ -18,6 +18,7 @@ from twisted.web.http import NO_BODY_CODES
 
 from aemos import json
 from aemos.errors import AemosError, DuplicateRow, StorageUnavailable
+from aemos.http.bodies import BodyRefused
 from aemos.services.sign_in_limits import TooManySignIns
 from aemos.storage.listing import MAX_ROWS, Listed
 
@@ -34,12 +35,6 @@ class Shape(enum.Enum):
 
     E1 = "E1"  # {"status": "fail"|"error", "statusCode": N, "message": ...}
     E2 = "E2"  # {"status": "error", "message": ...}
-
-
-class PayloadTooLarge(AemosError):
-    """The request body is over the limit."""
-
-    code, status = "payload_too_large", 413
 
 
 @attrs.frozen
@@ -110,7 +105,7 @@ def failure(error: AemosError, shape: Shape = Shape.E1) -> Answer:
         headers["Retry-After"] = str(error.retry_after)
     elif status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, (json.MalformedJson, PayloadTooLarge)):
+    if isinstance(error, (json.MalformedJson, BodyRefused)):
         # Compat: what the body parser refused has a number where others have a word.
         body: dict[str, Any] = {"status": status, "statusCode": status, "message": message}
     elif shape is Shape.E2:
@@ -136,10 +131,10 @@ def write(request: ApiRequest, answer: Answer, status: int = 200) -> bytes:
         body = json.encode(answer.body)
     for name, value in answer.headers.items():
         request.responseHeaders.setRawHeaders(name, [value])
-    lines = ""
+    lines = "\r\nVary: Accept-Encoding" if len(body) >= _COMPRESS_FROM else ""
     if code == 200 and request.method in (b"GET", b"HEAD"):
         tag = f'W/"{len(body):x}-{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-        lines = f"\r\nETag: {tag}"
+        lines += f"\r\nETag: {tag}"
         if known(request.getHeader("If-None-Match"), tag):
             code = 304
     if code in NO_BODY_CODES:
@@ -148,7 +143,6 @@ def write(request: ApiRequest, answer: Answer, status: int = 200) -> bytes:
         if answer.body is not None:
             lines += f"\r\nContent-Type: {answer.content_type}"
         if len(body) >= _COMPRESS_FROM:
-            lines += "\r\nVary: Accept-Encoding"
             coding = accepted(request.getHeader("Accept-Encoding") or "")
             if coding is not None:
                 lines += f"\r\nContent-Encoding: {coding}"

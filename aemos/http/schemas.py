@@ -1,4 +1,4 @@
-"""Reads bodies and queries into msgspec structs and says what is wrong with them, naming the field.
+"""Reads values and queries into msgspec structs and says what is wrong with them, naming the field.
 
 A route declares its structs by annotation (`aemos.http.routing`). Conversion is lax, as existing
 clients need it: "2" passes for a number and "true" for a boolean. A change (PATCH) gives every
@@ -12,12 +12,10 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from aemos import json
 from aemos.errors import BadRequest, NotFound
 
 S = TypeVar("S", bound=Struct)
@@ -78,25 +76,6 @@ def row_id(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= _BIGGEST:
         return int(text)
     raise NotFound(f"Resource with ID {text[:50]} not found")
-
-
-def decode_body(raw: bytes, content_type: str, shape: type[S]) -> S:
-    """Read a JSON or urlencoded body; any other content type counts as `{}`, and so does none.
-
-    @raise BadRequest: `MalformedJson`, or `Invalid request body: "field" ...`.
-    """
-    kind = content_type.partition(";")[0].strip().lower()
-    value: object = {}
-    if raw and kind == "application/json":
-        value = json.decode(raw)
-        if not isinstance(value, (dict, list)):
-            raise json.MalformedJson("not JSON: an object or array was expected")
-    elif raw and kind == "application/x-www-form-urlencoded":
-        try:
-            value = dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=1000))
-        except ValueError as error:
-            raise BadRequest(f"Invalid request body: {error}") from None
-    return convert(value, shape, "Invalid request body")
 
 
 def decode_query(arguments: Mapping[bytes, Sequence[bytes]], shape: type[S]) -> S:
@@ -211,7 +190,6 @@ __all__ = [
     "Short",
     "UnsetType",
     "convert",
-    "decode_body",
     "decode_query",
     "given",
     "row_id",

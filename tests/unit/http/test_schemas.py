@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from aemos.errors import BadRequest, NotFound
+from aemos.http.bodies import decode_body
 from aemos.http.schemas import (
     UNSET,
     BlankOrGuid,
@@ -23,7 +24,6 @@ from aemos.http.schemas import (
     Query,
     Short,
     UnsetType,
-    decode_body,
     decode_query,
     given,
     row_id,

@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any, ClassVar
 
 import attrs
+import msgspec
 import pytest
 import pytest_twisted
 import treq
@@ -66,6 +67,10 @@ class Size(Query):
 class Thing(Body):
     name: str
     count: int = 0
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+_FORM = "application/x-www-form-urlencoded"
 
 
 class Things:
@@ -305,9 +310,14 @@ async def test_an_etag_that_still_fits_gives_304(served: Served) -> None:
     for known in (tag, f'"other", {tag}', tag.removeprefix("W/"), "*"):
         again = await served.call("GET", "/api/v1/things", headers={"If-None-Match": known})
         assert (again.code, again.raw, again["ETag"]) == (304, b"", tag)
+        assert again["Vary"] is None
     other = await served.call("GET", "/api/v1/things?size=4", headers={"If-None-Match": tag})
     assert other.code == 200
     assert other["ETag"] != tag
+    long = await served.call("GET", "/api/v1/things?size=5000")
+    known = {"If-None-Match": long["ETag"] or ""}
+    again = await served.call("GET", "/api/v1/things?size=5000", headers=known)
+    assert (again.code, again["Vary"]) == (304, "Accept-Encoding")
 
 
 async def test_of_a_repeated_query_key_the_last_value_counts(served: Served) -> None:
@@ -320,22 +330,78 @@ async def test_bodies_come_as_json_or_urlencoded_and_anything_else_is_empty(serv
 
     for body, content_type in (
         (b'{"name":"a","count":"5"}', "application/json; charset=utf-8"),
-        (b"name=a&count=5", "application/x-www-form-urlencoded"),
+        (b"name=a&count=5", _FORM),
         (b"name=b&name=a&count=5", "Application/X-WWW-Form-Urlencoded"),
     ):
         answer = await sent(body, content_type)
         assert answer.code == 201
-        assert answer.body["data"] == {"name": "a", "count": 5}
+        assert answer.body["data"] == {"name": "a", "count": 5, "extra": {}}
     for body, content_type in ((b'{"name":"a"}', "text/plain"), (b"", "application/json")):
         answer = await sent(body, content_type)
         assert answer.code == 400
         assert answer.body["message"] == 'Invalid request body: "name" is required'
+    nested = await sent(b"name=a&extra[a][b]=1&extra[c]=2&extra[a][d]=3", _FORM)
+    assert nested.body["data"]["extra"] == {"a": {"b": "1", "d": "3"}, "c": "2"}
+    for body in (b"[name]=a", b"name[=a", b"name[a]=b", b"extra" + b"[a]" * 6 + b"=1"):
+        assert (await sent(body, _FORM)).code == 400, body
+    marked = await sent(b'\xef\xbb\xbf{"name":"a"}', "application/json")
+    assert marked.code == 201
     for body in (b"{", b'"text"', b"NaN", b"{'name':1}", b"[" * 100_000, b'{"name":"\xff"}'):
         answer = await sent(body, "application/json")
         assert answer.code == 400
         assert answer.body["status"] == answer.body["statusCode"] == 400
     multipart = await sent(b"--x\r\n", "multipart/form-data; boundary=x")
     assert multipart.code == 400
+
+
+async def test_a_compressed_body_is_read_like_any_other() -> None:
+    served = await serve(Http(rate_limit=False, max_body=1000))
+
+    async def sent(body: bytes, coding: str) -> tuple[int, Any]:
+        headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+        answer = await served.call("POST", "/api/v1/things", body, headers)
+        return answer.code, answer.body
+
+    try:
+        body = b'{"name":"a"}'
+        for content, coding in (
+            (gzip.compress(body), "gzip"),
+            (zlib.compress(body), "Deflate"),
+            (body, "identity"),
+        ):
+            assert (await sent(content, coding))[0] == 201, coding
+        for content, coding, status in (
+            (body, "gzip", 400),
+            (gzip.compress(body)[:-9], "gzip", 400),
+            (gzip.compress(b" " * 1001), "gzip", 413),
+            (body, "br", 415),
+        ):
+            code, answer = await sent(content, coding)
+            assert code == answer["status"] == answer["statusCode"] == status
+        exact = gzip.compress(body + b" " * (1000 - len(body)))
+        assert (await sent(exact, "gzip"))[0] == 201
+    finally:
+        await served.door.stopService()
+
+
+async def test_the_target_may_be_absolute_and_the_host_must_be_named_once(served: Served) -> None:
+    for target in (
+        b"http://other.example:80/api/v1/things?size=2",
+        b"HTTPS://[::1]/api/v1/things?size=2",
+    ):
+        answer = await talk(served, b"GET " + target + b" HTTP/1.1", b"A: b")
+        assert answer.endswith(b'"data":"xx"}'), target
+    bare = await talk(served, b"GET http://other.example?a=b HTTP/1.1", b"A: b")
+    assert b"Cannot find /?a=b on this server!" in bare
+    get = b"GET /api/v1/things HTTP/1."
+    for version, headers, status in (
+        (b"1", b"X-Host:", b"400"),
+        (b"0", b"X-Host:", b"200"),
+        (b"1", b"Host: a\r\nHost: a", b"400"),
+        (b"1", b"Host:", b"200"),
+    ):
+        answer = await talk(served, get + version, headers)
+        assert answer.split(b" ")[1] == status, (version, headers)
 
 
 async def test_a_delete_answers_204_with_nothing(served: Served) -> None:
@@ -605,7 +671,7 @@ def test_an_idle_connection_is_dropped_and_each_request_starts_the_clock_anew() 
     channel, transport = connected(clock)
     for _ in range(3):
         clock.advance(29)
-        channel.dataReceived(b"GET /api/v1/things HTTP/1.1\r\n\r\n")
+        channel.dataReceived(b"GET /api/v1/things HTTP/1.1\r\nHost: x\r\n\r\n")
     assert transport.value().count(b"HTTP/1.1 200 ") == 3
     clock.advance(29)
     assert not transport.disconnecting
@@ -645,7 +711,8 @@ async def talk(served: Served, line: bytes, headers: bytes, body: bytes = b"") -
     """Send one request as given. @return: all that comes until the server closes."""
     connection = Connection()
     await connect(served, connection)
-    connection.send(line + b"\r\nConnection: close\r\n" + headers + b"\r\n\r\n" + body)
+    host = b"" if b"Host:" in headers else b"Host: aemos.example\r\n"
+    connection.send(line + b"\r\nConnection: close\r\n" + host + headers + b"\r\n\r\n" + body)
     await connection.closed
     return connection.received
 
