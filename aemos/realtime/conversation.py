@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import ensureDeferred
@@ -16,7 +16,7 @@ from aemos.errors import AemosError, StorageUnavailable, Unauthenticated
 from aemos.model import ANONYMOUS
 from aemos.realtime import socketio
 from aemos.realtime.engineio import MalformedPacket
-from aemos.realtime.hub import Event, is_event_id
+from aemos.realtime.hub import Event
 from aemos.realtime.notifications import EVERYBODY, meant_for_strangers
 from aemos.realtime.recovery import Left, Recovery
 from aemos.realtime.session import Sessions
@@ -39,23 +39,18 @@ class Link(Protocol):
     def hold(self, wanted: bool) -> None:
         """Let the client wait, or go on."""
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, silent: bool = False) -> None:
         """End the session."""
 
 
 def event_packet(event: Event, namespace: str) -> bytes:
-    """@return: the packet of an event, for `Event.encoded`."""
-    return _event_packet(event, namespace, b"")
+    """@return: the packet of an event, for `Event.encoded`.
 
-
-def event_packet_with_offset(event: Event, namespace: str) -> bytes:
-    """@return: the same for a client that may come back: the event's id is its last argument."""
-    return _event_packet(event, namespace, b',"%b"' % event.id.encode())
-
-
-def _event_packet(event: Event, namespace: str, offset: bytes) -> bytes:
+    No offset follows the data, by which clients could say how far they have heard: handlers of
+    other languages than JavaScript take no argument more than they were written for.
+    """
     head = f'42{socketio.prefix(namespace)}["{event.name}",'
-    return b"%b%b%b]" % (head.encode(), event.json(), offset)
+    return b"%b%b]" % (head.encode(), event.json())
 
 
 class Conversations:
@@ -67,9 +62,6 @@ class Conversations:
         settings = sessions.settings.socket_io
         self.sessions, self.settings, self.clock = sessions, settings, sessions.clock
         self.recovery = Recovery(sessions.clock, settings.recovery, settings.max_connections)
-        self.form: Callable[[Event, str], bytes] = event_packet
-        if self.recovery.enabled:
-            self.form = event_packet_with_offset
         self.recovered = 0
         self.recoverable: dict[str, Participant] = {}
         """Those who are here, by the private id with which they may come back."""
@@ -103,6 +95,7 @@ class Conversation:
         self._working = False
         self._held = False
         self._participants: dict[str, Participant] = {}
+        self._pinged_at = self._has_all_before = ""  # ids of events
         self._patience: IDelayedCall | None = shared.clock.callLater(
             shared.settings.connect_timeout, link.close, "no namespace was entered in time"
         )
@@ -126,13 +119,22 @@ class Conversation:
                 self._held = True
                 self._link.hold(True)
 
-    def closed(self, reason: str) -> None:
+    def pinged(self) -> None:
+        """Part of `Conversation` of the engine."""
+        self._pinged_at = self._shared.sessions.hub.last_id()
+
+    def answered(self) -> None:
+        """Part of `Conversation` of the engine."""
+        self._has_all_before = self._pinged_at
+
+    def closed(self, reason: str, silent: bool) -> None:
         """Part of `Conversation` of the engine."""
         self._packets.clear()
         self._be_patient_no_more()
         participants, self._participants = self._participants, {}
+        heard = self._has_all_before if silent else self._shared.sessions.hub.last_id()
         for participant in participants.values():
-            participant.gone()
+            participant.gone(heard)
         self._shared.log.info(
             "Socket.IO client at {address} is gone: {reason}",
             address=self._link.address,
@@ -261,9 +263,7 @@ class Participant:
             self._shared.recovery.keep(str(pid), left)
             return ()
         self._joined = dict.fromkeys(rooms, self._session.last_id())
-        offset = auth.get("offset")
-        after = offset if isinstance(offset, str) and is_event_id(offset) else left.since
-        found = self._session.missed((*rooms, EVERYBODY), after, entered=left.rooms)
+        found = self._session.missed((*rooms, EVERYBODY), left.since, entered=left.rooms)
         if found.gap is not None:
             return ()
         self._sid, self._pid = left.sid, str(pid)
@@ -278,7 +278,7 @@ class Participant:
 
     def replace(self) -> None:
         """The client is back over another connection."""
-        self._link.close("the client came back")
+        self._link.close("the client came back", silent=True)
 
     def leave(self) -> None:
         """The client has left the namespace, or has never got in."""
@@ -288,12 +288,16 @@ class Participant:
         self._sessions.hub.leave(self._session, EVERYBODY)
         self._session.end()
 
-    def gone(self) -> None:
-        """The connection is gone; the client may come back."""
+    def gone(self, heard: str) -> None:
+        """The connection is gone; the client may come back.
+
+        @param heard: an id of an event: it has got those before.
+        """
         if self._entered and self._pid:
             session = self._session
             rooms = {room: self._joined.get(room, self._since) for room in session.rooms}
-            left = Left(self._sid, session.principal.key, rooms, self._since)
+            since = max(heard, self._since)
+            left = Left(self._sid, session.principal.key, rooms, since)
             self._shared.recovery.keep(self._pid, left)
         self.leave()
 
@@ -332,7 +336,7 @@ class Participant:
     def send_event(self, event: Event, room: str) -> None:
         """Part of `Door`."""
         if self._entered:
-            packet = event.encoded(self._shared.form, self._namespace)
+            packet = event.encoded(event_packet, self._namespace)
             self._link.send(packet, f"{event.name}:{event.subject}")
 
     def rooms_lost(self, rooms: Sequence[str]) -> None:

@@ -55,8 +55,17 @@ class Conversation(Protocol):
     def received(self, message: str | bytes) -> None:
         """The client sent a message."""
 
-    def closed(self, reason: str) -> None:
-        """The session is over: nothing can be sent any more."""
+    def pinged(self) -> None:
+        """The client is asked whether it is there, behind all that was sent to it before."""
+
+    def answered(self) -> None:
+        """It is: it has all that was sent before it was asked."""
+
+    def closed(self, reason: str, silent: bool) -> None:
+        """The session is over: nothing can be sent any more.
+
+        @param silent: the client may not have what was sent since it last answered.
+        """
 
 
 class EngineSession:
@@ -119,8 +128,11 @@ class EngineSession:
         if not self.ended:
             self._transport.read(not wanted)
 
-    def close(self, reason: str) -> None:
-        """End the session; what waits is sent if the transport takes it just now."""
+    def close(self, reason: str, silent: bool = False) -> None:
+        """End the session; what waits is sent if the transport takes it just now.
+
+        @param silent: the client has not been heard of, so nobody knows what got there.
+        """
         if self.ended:
             return
         self.flush()
@@ -129,7 +141,7 @@ class EngineSession:
         self._end_probe()
         self._engine.forget(self)
         self._transport.end()
-        self._conversation.closed(reason)
+        self._conversation.closed(reason, silent or bool(self._outbox))
 
     def flush(self) -> None:
         """Write what waits, if the transport takes it."""
@@ -155,6 +167,7 @@ class EngineSession:
         elif packet.type is PacketType.PONG:
             self._timer.cancel()
             self._timer = self._clock.callLater(self._interval, self._ping)
+            self._conversation.answered()
         elif packet.type is PacketType.CLOSE:
             self.close("transport close")
         elif packet.type is PacketType.PING:
@@ -214,12 +227,13 @@ class EngineSession:
     def _ping(self) -> None:
         self._timer = self._clock.callLater(self._timeout, self._unanswered)
         self.send(PING)
+        self._conversation.pinged()
 
     def _unanswered(self) -> None:
         # While the client is let wait (for the database, say) its answer is not read.
         self._timer = self._clock.callLater(self._timeout, self._unanswered)
         if not self._held:
-            self.close("ping timeout")
+            self.close("ping timeout", silent=True)
 
 
 class Engine:

@@ -40,6 +40,10 @@ class EngineSocket(Connection):
 
     # What Autobahn and the transport tell
 
+    def onConnect(self, request: Any) -> str | None:
+        """Take the first subprotocol, if some are offered: browsers want one of them chosen."""
+        return next(iter(request.protocols), None)
+
     def onOpen(self) -> None:
         """The handshake is done: begin a session, or offer to carry one that there is."""
         engine = self.factory.engine

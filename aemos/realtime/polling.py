@@ -11,7 +11,9 @@ from twisted.web.server import Request
 from aemos.realtime.engine import EngineSession
 from aemos.realtime.engineio import (
     CLOSE,
+    NOOP,
     MalformedPacket,
+    PacketType,
     Problem,
     decode_payload,
     encode_payload,
@@ -93,6 +95,9 @@ class Polling:
         self._post = request
         self._watch(request)
         for packet in packets:
+            if packet.type is PacketType.CLOSE:
+                # It was the client that left: there is nothing to tell the GET that waits.
+                self.write([NOOP])
             if self.session is not None:
                 self.session.received(packet, self)
         if self._reading:

@@ -13,7 +13,7 @@ class Left:
     """What a client had when it went.
 
     `principal` is the key of who it was: only the same one may come back. `rooms` are those it was
-    in, each with an event id of when it had joined; `since` is such an id of its own beginning.
+    in, each with an event id of when it had joined; `since` is an id up to which it has heard all.
     """
 
     sid: str

@@ -18,6 +18,7 @@ from typing import Any
 
 import jwt
 import pytest
+import socketio
 
 from aemos.realtime.client_script import SCRIPTS
 from tests.integration.device import Device
@@ -303,6 +304,21 @@ def test_the_server_pings_and_drops_who_does_not_answer(server, clients):
     clients.do("deaf", "page")
     assert clients.hear("page", "disconnect")["reason"] == "transport close"
     clients.hear("page", "connect")
+
+
+def test_the_client_of_python_hears_events_with_one_argument(server, publish):
+    sensor, heard = server.add_sensor(), queue.Queue()
+    client = socketio.Client(reconnection=False)
+    client.on("new-datastream", lambda data: heard.put(data["dataStream"]["value"]))
+    client.connect(f"http://127.0.0.1:{server.ports['http']}", transports=["polling"])
+    try:
+        assert client.call("join", room(sensor)) == {"rooms": [room(sensor)], "refused": []}
+        publish(sensor, 1)
+        assert heard.get(timeout=_WAIT) == "1"
+        client.emit("binary", {"bytes": b"123"})
+        assert client.call("leave", [room(sensor)]) == {"rooms": [room(sensor)]}
+    finally:
+        client.disconnect()
 
 
 # Who may come in, and stay

@@ -17,7 +17,8 @@ class SocketIoWorld(World):
     """`World` with the door; keyword arguments are settings of `realtime.socket_io`."""
 
     def __init__(self, clock: Any = None, anonymous: tuple[str, ...] = (), **settings: Any) -> None:
-        more = {name: settings.pop(name) for name in ("max_buffer",) if name in settings}
+        common = ("max_buffer", "replay_events")
+        more = {name: settings.pop(name) for name in common if name in settings}
         super().__init__(clock, anonymous=anonymous, socket_io=SocketIo(**settings), **more)
         self.door = SocketIoDoor(
             self.events,
@@ -96,11 +97,8 @@ class Wire:
     def events(self) -> list[tuple[str, Any]]:
         """@return: names and data of the events that came since."""
         heard = [json.loads(packet[2:]) for packet in self.hear() if packet.startswith("42[")]
-        return [(name, data) for name, data, *_ in heard]
-
-    def offsets(self) -> list[str]:
-        """@return: the offsets of the events that came since."""
-        return [json.loads(packet[2:])[2] for packet in self.hear() if packet.startswith("42[")]
+        # Handlers of other languages than JavaScript take exactly one argument.
+        return [(name, data) for name, data in heard]
 
     def cut(self) -> None:
         """The network is gone."""

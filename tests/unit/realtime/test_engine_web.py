@@ -63,10 +63,10 @@ class Server:
         assert (await self.poll(sid)).startswith("40{")
         return sid
 
-    async def connect(self, query: str) -> Socket:
+    async def connect(self, query: str, *protocols: str) -> Socket:
         """Open a WebSocket. @raise ConnectionError: it was refused; the text has the status."""
         url = f"ws://127.0.0.1:{self.port}/socket.io/?{query}"
-        factory = WebSocketClientFactory(url, reactor=reactor)
+        factory = WebSocketClientFactory(url, protocols=protocols, reactor=reactor)
         factory.protocol = Socket
         factory.setProtocolOptions(
             openHandshakeTimeout=0, closeHandshakeTimeout=0, serverConnectionDropTimeout=0
@@ -190,6 +190,17 @@ async def test_two_gets_at_once_break_the_protocol():
         assert (await server.call(f"{POLLING}&sid={sid}"))[0] == 400
 
 
+async def test_a_get_that_waits_when_the_client_leaves_is_told_nothing():
+    async with serving() as server:
+        sid = await server.begin()
+        waiting = ensureDeferred(server.poll(sid))
+        while not server.world.door.engine.find(sid).carrier.ready:
+            await server.call("EIO=4")
+        await server.post(sid, "1")
+        assert await waiting == "6"
+        assert (await server.call(f"{POLLING}&sid={sid}"))[0] == 400
+
+
 @pytest.mark.parametrize(
     ("body", "status"), [(b"", 400), (b"9", 400), (b"b*", 400), (b"4" * 1025, 413)]
 )
@@ -267,6 +278,13 @@ async def test_a_websocket_from_the_beginning_offers_no_upgrade():
         assert (await socket.hear()).startswith("40{")
         socket.sendMessage(b"\x01", isBinary=True)
         assert await socket.closed() == 1000
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [((), None), (("a", "b"), "a")])
+async def test_a_subprotocol_that_a_browser_asks_for_is_chosen(offered, chosen):
+    async with serving() as server:
+        socket = await server.connect("EIO=4&transport=websocket", *offered)
+        assert socket.websocket_protocol_in_use == chosen
 
 
 async def test_a_websocket_that_is_not_read_costs_a_bounded_buffer_and_gets_the_newest():

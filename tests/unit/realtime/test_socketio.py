@@ -19,6 +19,19 @@ def names(events):
     return [name for name, _ in events]
 
 
+def values(packets):
+    return [json.loads(packet[2:])[1]["dataStream"]["value"] for packet in packets]
+
+
+def come_back(world, wire):
+    """@return: a client with the private id of `wire`, and the values that it has missed."""
+    again = world.wire()
+    auth = {"token": "ada", "pid": wire.answer["pid"]}
+    _, answer, *missed = again.say(f"40{json.dumps(auth)}")
+    again.answer = json.loads(answer[2:])
+    return again, values(missed)
+
+
 # Entering
 
 
@@ -381,31 +394,65 @@ def test_a_client_comes_back_to_its_id_its_rooms_and_what_it_missed():
     first = dict(wire.answer)
     wire.join("telemetry-1")
     world.store(reading(1, "1"))
-    [offset] = wire.offsets()
-    world.clock.advance(9)
-    world.store(reading(1, "2", 101))  # sent, and lost on the way
+    assert names(wire.events()) == ["new-datastream"]
+    world.clock.advance(2)
     wire.cut()
     world.clock.advance(30)
-    world.store(reading(1, "3", 102))
-    again = world.wire()
-    auth = {"token": "ada", "pid": first["pid"], "offset": offset}
-    _, answer, *missed = again.say(f"40{json.dumps(auth)}")
-    assert json.loads(answer[2:]) == first
-    values = [json.loads(packet[2:])[1]["dataStream"]["value"] for packet in missed]
-    assert values == ["2", "3"]
+    world.store(reading(1, "2", 101))
+    again, missed = come_back(world, wire)
+    assert again.answer == first
+    assert missed == ["2"]
     assert world.door.conversations.recovered == 1
     world.clock.advance(2)
-    world.store(reading(1, "4", 103))
-    assert [data["dataStream"]["value"] for _, data in again.events()] == ["4"]
+    world.store(reading(1, "3", 102))
+    assert values(again.hear()) == ["3"]
+
+
+@pytest.mark.parametrize("noticed_by", ["server", "client"])
+def test_what_a_silent_client_may_not_have_got_comes_again(noticed_by):
+    world = SocketIoWorld()
+    wire = world.client("ada")
+    wire.join("telemetry-1")
+    world.store(reading(1, "1"))
+    world.clock.advance(10)
+    assert wire.hear()[-1] == "2"
+    wire.say("3")  # so it has everything so far
+    world.clock.advance(2)
+    world.store(reading(1, "2", 101))  # on its way when the network breaks
+    if noticed_by == "server":
+        world.clock.advance(8)
+        world.clock.advance(5)
+        assert wire.ended
+    again, missed = come_back(world, wire)
+    assert wire.ended
+    assert again.answer == wire.answer
+    assert missed == ["2"]
+
+
+def test_a_silent_client_that_breaks_again_at_once_misses_nothing_either():
+    world = SocketIoWorld()
+    wire = world.client("ada")
+    wire.join("telemetry-1")
+    world.store(reading(1, "1"))
+    for _ in range(3):
+        wire, missed = come_back(world, wire)
+        assert missed == ["1"]
+
+
+def test_a_client_whose_buffer_was_full_when_it_went_gets_what_waited():
+    world = SocketIoWorld()
+    wire = world.client("ada")
+    wire.join("telemetry-1")
+    wire.ready = False
+    world.store(reading(1, "1"))
+    wire.cut()
+    assert come_back(world, wire)[1] == ["1"]
 
 
 def test_a_client_may_notice_before_the_server_that_its_connection_is_broken():
     world = SocketIoWorld()
     wire = world.client("ada")
-    wire.join("telemetry-1")
-    world.store(reading(1))
-    [offset] = wire.offsets()
-    again = world.client("ada", pid=wire.answer["pid"], offset=offset)
+    again, _ = come_back(world, wire)
     assert again.answer == wire.answer
     assert wire.ended
     assert len(world.door.engine) == 1
@@ -440,19 +487,17 @@ def test_what_was_missed_comes_right_behind_the_answer():
     assert missed.startswith('42["new-datastream"')
 
 
-def test_a_room_that_was_joined_after_the_last_event_misses_nothing_either():
+def test_of_a_room_only_what_came_after_its_join_is_missed():
     world = SocketIoWorld()
-    wire = world.client("ada")
+    other, wire = world.client("ada"), world.client("ada")
+    other.join("telemetry-2")
     wire.join("telemetry-1")
-    world.store(reading(1, "1"))
-    [offset] = wire.offsets()
+    world.store(reading(2, "1"))
     wire.join("telemetry-2")
     wire.cut()
+    world.clock.advance(2)
     world.store(reading(2, "2"))
-    auth = {"token": "ada", "pid": wire.answer["pid"], "offset": offset}
-    _, answer, missed = world.wire().say(f"40{json.dumps(auth)}")
-    assert json.loads(answer[2:]) == wire.answer
-    assert '"value":"2"' in missed
+    assert come_back(world, wire)[1] == ["2"]
 
 
 @pytest.mark.parametrize("token", ["bob", None])
@@ -493,13 +538,14 @@ def test_after_two_minutes_a_client_is_a_new_one():
 
 
 def test_a_client_whose_missed_events_are_forgotten_is_a_new_one_in_its_old_rooms():
-    world = SocketIoWorld()
+    world = SocketIoWorld(replay_events=1)
     wire = world.client("ada")
-    wire.join("telemetry-1")
+    wire.join("telemetry-1", "telemetry-2")
     wire.cut()
-    # A server that has started anew, say, or too many events for its memory.
-    again = world.client("ada", pid=wire.answer["pid"], offset="00000000000001")
+    world.store(reading(1), reading(2))
+    again = world.client("ada", pid=wire.answer["pid"])
     assert again.answer["sid"] != wire.answer["sid"]
+    world.clock.advance(2)
     world.store(reading(1))
     assert names(again.events()) == ["new-datastream"]
 
@@ -525,14 +571,8 @@ def test_those_who_left_are_bounded():
     assert len(world.door.conversations.recovery) == 3
 
 
-def test_without_recovery_events_have_no_offset():
-    world = SocketIoWorld(recovery=0)
-    wire = world.client("ada")
-    assert set(wire.answer) == {"sid"}
-    wire.join("telemetry-1")
-    world.store(reading(1))
-    [packet] = wire.hear()
-    assert len(json.loads(packet[2:])) == 2
+def test_without_recovery_no_private_id_is_told():
+    assert set(SocketIoWorld(recovery=0).client("ada").answer) == {"sid"}
 
 
 # Moving from long polling to a WebSocket
