@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import attrs
@@ -17,6 +18,7 @@ from aemos.errors import (
     Unauthenticated,
     Unavailable,
 )
+from aemos.http.schemas import Invalid
 from aemos.messages.router import Router
 from aemos.model import Code, Instant, Kind, Message, Principal, Verdict
 from aemos.services.ledger import Ledger
@@ -35,24 +37,27 @@ _ERRORS: Mapping[Code, type[AemosError]] = {
     Code.QUOTA_EXCEEDED: TooManyRequests,
     Code.WITHDRAWN: Unavailable,
 }
+_MILLISECONDS = re.compile("[0-9]{9,15}")  # eight digits are a date
 _BEHIND = Verdict(Code.WITHDRAWN, "the server is behind with storing; nothing was stored")
 _NOT_IN_TIME = Verdict(Code.WITHDRAWN, "the readings could not be stored in time and were not")
 
 
 def instant(field: str, given: str | float | None) -> Instant | None:
-    """Read a time of a body: ISO 8601 text, or milliseconds since 1970.
+    """Read a time of a body: ISO 8601 text, or milliseconds since 1970, as text too (forms).
 
-    @raise BadRequest: neither; the text names the field.
+    @raise Invalid: neither; the text names the field.
     """
     if given is None:
         return None
+    if isinstance(given, str) and _MILLISECONDS.fullmatch(given):
+        given = int(given)
     try:
         at = Instant.parse(given) if isinstance(given, str) else Instant(given)
         if 1000 <= at.datetime().year <= 9999:  # what DATETIME can hold
             return at
     except (ValueError, OverflowError, OSError):
         pass
-    raise BadRequest(f'Invalid request body: "{field}" must be a valid date')
+    raise Invalid(f'Invalid request body: "{field}" must be a valid date')
 
 
 def refusal(verdict: Verdict) -> AemosError:

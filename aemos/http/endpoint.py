@@ -20,10 +20,10 @@ from aemos.http.bodies import decode_body, inflated
 from aemos.http.connection import ApiRequest
 from aemos.http.render import Answer, Shape, failure
 from aemos.http.routing import Auth, Call, Endpoint, Group, Route, table
-from aemos.http.schemas import decode_query, row_id
+from aemos.http.schemas import Invalid, decode_query, row_id
 from aemos.http.streaming import Stream, send
 from aemos.model import Principal, PrincipalKind
-from aemos.services.access import require_somewhere
+from aemos.services.access import NotStated, NotThere, require_somewhere
 from aemos.storage import audit
 from aemos.storage.audit import Actor
 
@@ -108,8 +108,8 @@ class Api:
             if error.status == 500:
                 self._log.failure("{route} failed", route=endpoint.template)
             # Where a permission is declared, a guard refuses, not the handler.
-            guarded = route.permission and isinstance(error, Forbidden)
-            answer = failure(error, Shape.E1 if guarded else shape)
+            guarded = route.permission and isinstance(error, (Forbidden, NotStated, NotThere))
+            answer = failure(error, Shape.E1 if guarded or isinstance(error, Invalid) else shape)
         except Exception:
             self._log.failure(
                 "{method} {route} failed, request {id}",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from aemos.http.adapter import instant
-from aemos.http.schemas import UNSET, Body, Id, Name, UnsetType, given
+from aemos.http.schemas import UNSET, Body, Id, Invalid, Name, UnsetType, given
 
 Value = Annotated[str, Meta(min_length=1, max_length=50)] | int | float | bool
 Moment = str | int | float | None
@@ -59,6 +59,19 @@ class ReadingChange(Body):
     recievedAt: Moment | UnsetType = UNSET
     urgent: bool | UnsetType = UNSET
     thresholds: Thresholds | UnsetType = UNSET
+
+
+def sent_by_device(reading: NewReading, place: str = "") -> dict[str, Any]:
+    """Read a reading whose sensor is that of the token.
+
+    @param place: of the reading in the body, as texts of errors name it.
+    @return: as `sent`.
+    @raise Invalid: it does not say which variable it is of.
+    """
+    if reading.telemetryDataId is UNSET and reading.variableName is UNSET:
+        names = f'"{place}telemetryDataId" or "{place}variableName"'
+        raise Invalid(f"Invalid request body: {names} is required")
+    return sent(reading)
 
 
 def sent(reading: NewReading) -> dict[str, Any]:

@@ -16,6 +16,14 @@ _OTHER_OWNER = "Forbidden: Resource does not belong to the specified organizatio
 _NO_OWNER = "Forbidden: Cannot verify resource organization ownership"
 
 
+class NotStated(BadRequest):
+    """The caller does not say what a guard has to know: an organization, a resource."""
+
+
+class NotThere(NotFound):
+    """A guard finds no such resource."""
+
+
 def require(by: Principal, permission: str, organization_id: int | None) -> None:
     """Ask for a permission in the organization that owns the resource.
 
@@ -49,18 +57,18 @@ def require_owned(
 
     @param stated: the organization id of the query or body.
     @param found: whether the resource exists; for a System Admin the caller checks that.
-    @raise BadRequest: no organization was stated.
+    @raise NotStated: no organization was stated.
     @raise Forbidden: not a member, no permission, or the resource belongs to another organization.
-    @raise NotFound: no such resource.
+    @raise NotThere: no such resource.
     """
     if stated is None:
-        raise BadRequest("Organization ID is required")
+        raise NotStated("Organization ID is required")
     if by.administrator:
         return
     require_member(by, stated)
     require(by, permission, stated)
     if not found:
-        raise NotFound("Resource not found")
+        raise NotThere("Resource not found")
     if owner is None:
         raise Forbidden(_NO_OWNER)
     if owner != stated:

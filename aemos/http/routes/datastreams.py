@@ -10,7 +10,14 @@ from msgspec import Meta
 from aemos import json
 from aemos.errors import BadRequest
 from aemos.http.adapter import Intake, instant
-from aemos.http.readings import NewReading, NewReadings, NewUserReading, ReadingChange, sent
+from aemos.http.readings import (
+    NewReading,
+    NewReadings,
+    NewUserReading,
+    ReadingChange,
+    sent,
+    sent_by_device,
+)
 from aemos.http.render import Answer, Shape, success
 from aemos.http.routing import Auth, Call, route
 from aemos.http.schemas import FreeQuery, given
@@ -44,14 +51,18 @@ class DataStreamRoutes:
     async def take(self, call: Call, body: NewReading) -> Answer:
         """Store a reading of the device whose token the request carries."""
         device = call.principal
-        stored = await self._intake.store(device, device.name, json.encode(sent(body)))
+        stored = await self._intake.store(device, device.name, json.encode(sent_by_device(body)))
         return success(data=(await self._history.rows_of(stored))[0])
 
     @route("POST", "/batch", auth=Auth.DEVICE, status=201, data={"dataStreams": ["DataStream"]})
     async def take_batch(self, call: Call, body: NewReadings) -> Answer:
         """Store readings of the device whose token the request carries: all or none."""
         device = call.principal
-        payload = json.encode({"dataStreams": [sent(item) for item in body.dataStreams]})
+        items = [
+            sent_by_device(item, f"dataStreams[{number}].")
+            for number, item in enumerate(body.dataStreams)
+        ]
+        payload = json.encode({"dataStreams": items})
         stored = await self._intake.store(device, device.name, payload)
         rows = await self._history.rows_of(stored)
         return success(results=len(rows), data={"dataStreams": rows})

@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from aemos.errors import BadRequest
 from aemos.http.render import Answer, Shape, success
 from aemos.http.routing import Call, route
 from aemos.http.schemas import UNSET, FreeQuery, Id, OfOrganization, UnsetType, given
+from aemos.services.access import NotStated
 from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.runs import RuleRuns
 from aemos.services.rules.snapshot import Snapshot
@@ -124,7 +124,7 @@ class RuleChainRoutes:
         """Make a chain."""
         organization_id = body.stated(query)
         if organization_id is None:
-            raise BadRequest("Organization ID is required")
+            raise NotStated("Organization ID is required")
         values = {**body.columns(), "organizationId": organization_id}
         return success(data=await self._chains.create(call.principal, values))
 
@@ -139,7 +139,7 @@ class RuleChainRoutes:
     async def create_node(self, call: Call, query: MaybeOfOrganization, body: NewNode) -> Answer:
         """Make a node of a chain."""
         if body.ruleChainId is None:
-            raise BadRequest("Resource ID (id) is required")
+            raise NotStated("Resource ID (id) is required")
         values = given(body)
         del values["organizationId"]
         stated = body.organizationId or query.organizationId

@@ -50,7 +50,20 @@ async def test_numbers_and_booleans_are_stored_as_javascript_writes_them(
     assert reply.data["recievedAt"].endswith("Z")
 
 
-@pytest.mark.parametrize("given", [86_400_000, "1970-01-02T00:00:00Z", "1970-01-02"])
+async def test_a_form_holds_everything_as_text(farm: Farm) -> None:
+    body = (
+        b"value=21.5&telemetryDataId=1&urgent=true&recievedAt=1767323045678"
+        b"&thresholds[min]=1&thresholds[max]=9"
+    )
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    reply = await farm.call("POST", "/datastreams/token", TOKEN, body, **form)
+    assert reply.status == 201, reply.body
+    assert (reply.data["value"], reply.data["recievedAt"]) == ("21.5", "2026-01-02T03:04:05.678Z")
+    (event,) = [event for event in farm.happened if isinstance(event, ReadingsStored)]
+    assert event.readings[0].urgent
+
+
+@pytest.mark.parametrize("given", [86_400_000, "1970-01-02T00:00:00Z", "1970-01-02", "19700102"])
 async def test_a_time_is_iso_text_or_milliseconds(farm: Farm, given: object) -> None:
     for field in ("recievedAt", "timestamp"):
         body = {"value": "1", "variableName": "temperature", field: given}
@@ -69,7 +82,8 @@ async def test_old_paths_of_device_scripts_work(farm: Farm, path: str) -> None:
     [
         ({"variableName": "temperature"}, '"value" is required'),
         ({"value": "", "variableName": "temperature"}, '"value"'),
-        ({"value": None, "variableName": "temperature"}, '"value"'),
+        ({"value": None, "variableName": "temperature"},
+         '"value" must be a boolean or a number or a string'),
         ({"value": [1], "variableName": "temperature"}, '"value"'),
         ({"value": "x" * 51, "variableName": "temperature"}, '"value"'),
         ({"value": "1"}, '"telemetryDataId" or "variableName"'),
@@ -86,6 +100,7 @@ async def test_a_wrong_reading_is_refused_with_the_reason(
 ) -> None:
     reply = await farm.call("POST", "/datastreams/token", TOKEN, body)
     assert (reply.status, text in reply.body["message"]) == (400, True), reply.body
+    assert reply.body["statusCode"] == 400
     assert await farm.rows("SELECT id FROM DataStream") == []
 
 
@@ -147,6 +162,8 @@ async def test_a_batch_with_repeats_answers_each_item_with_its_row(farm: Farm) -
         ([{"value": "1", "variableName": "temperature"}] * 1001, 400, '"dataStreams"'),
         ([{"value": "1", "variableName": "temperature"}, {"variableName": "temperature"}], 400,
          "value"),
+        ([{"value": "1", "variableName": "temperature"}, {"value": "1"}], 400,
+         '"dataStreams[1].telemetryDataId"'),
         ([{"value": "1", "variableName": "temperature"}, {"value": "1", "variableName": "ph"}], 404,
          "'ph'"),
     ],

@@ -190,6 +190,16 @@ async def test_guards_and_handlers_answer_errors_in_their_own_shapes(accounts: A
     assert (await accounts.call("GET", "/rule-chains", "nobody")).status == 403
     reply = await accounts.call("GET", "/rule-chains/99?organizationId=1", "root")
     assert reply.body == {"status": "error", "message": "Rule chain not found"}
+    for method, route, who, body, status, says in (
+        ("GET", path, "root", None, 400, "Organization ID is required"),
+        ("POST", "/rule-chains", "root", {"name": "x"}, 400, "Organization ID is required"),
+        ("POST", "/rule-chains/nodes" + ORG, "root", {"name": "x", "type": "filter"}, 400,
+         "Resource ID (id) is required"),
+        ("GET", "/rule-chains/99" + ORG, "north-admin", None, 404, "Resource not found"),
+    ):  # fmt: skip
+        reply = await accounts.call(method, route, who, body)
+        shape = {"status": "fail", "statusCode": status, "message": says}
+        assert (reply.status, reply.body) == (status, shape), route
 
 
 BAD_UUID = 'Invalid UUID format: "x". Expected UUID v4 format'
