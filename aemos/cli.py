@@ -19,6 +19,7 @@ from aemos import __version__, json
 from aemos.config.load import describe, load
 from aemos.config.names import without_effect
 from aemos.config.schema import Settings
+from aemos.config.tls_files import check_tls_files
 from aemos.errors import AemosError, ConfigurationError, StartError, StorageUnavailable, Unavailable
 from aemos.model import PrincipalKind
 from aemos.services import demo
@@ -158,7 +159,8 @@ class CheckConfig(_Command):
     """aemos check-config: read and check the configuration, and show it without secrets."""
 
     async def run(self, call: Call) -> Result:
-        """What `load` accepted is right; show it."""
+        """What `load` accepted is right; look at the files that it names, and show it."""
+        check_tls_files(call.settings)
         lines = describe(call.settings)
         ignored = without_effect(call.environ)
         if ignored:

@@ -12,13 +12,14 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from aemos.assembly import Doors
 from aemos.config.schema import Http, Mqtt, Settings
+from aemos.config.tls_files import tls_files
 from aemos.errors import StartError
 from aemos.http.door import HttpDoor
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.protocol import MqttFactory
 from aemos.mqtt.websocket import MqttWebSocketFactory
 from aemos.proxy import ProxyFactory
-from aemos.tls import TlsContext, TlsFiles
+from aemos.tls import TlsContext
 
 
 class Listeners:
@@ -56,7 +57,7 @@ class Listeners:
         @return: what went wrong; there the old ones stay in force.
         """
         problems = []
-        for name, files in _tls_files(settings).items():
+        for name, files in tls_files(settings).items():
             if name in self._contexts:
                 try:
                     self._contexts[name].load(files)
@@ -118,7 +119,7 @@ class Listeners:
 
     def _context(self, name: str) -> TlsContext:
         if name not in self._contexts:
-            self._contexts[name] = TlsContext(_tls_files(self._settings)[name])
+            self._contexts[name] = TlsContext(tls_files(self._settings)[name])
         return self._contexts[name]
 
     async def _listen(self, name: str, endpoint: str, factory: IProtocolFactory) -> int:
@@ -128,21 +129,6 @@ class Listeners:
             raise StartError(f"{name} cannot listen on {endpoint}: {error}") from error
         self._listening.append(port)
         return getattr(port.getHost(), "port", 0)
-
-
-def _tls_files(settings: Settings) -> dict[str, TlsFiles]:
-    http, tls = settings.http, settings.mqtt.tls
-    asked = tls.client_certificates != "off"
-    return {
-        "http": TlsFiles(http.tls_cert, http.tls_key),
-        "mqtt": TlsFiles(
-            tls.cert,
-            tls.key,
-            tls.ca if asked else "",
-            tls.crl,
-            required=tls.client_certificates == "required",
-        ),
-    }
 
 
 def _if_on(host: str, port: int) -> str:

@@ -12,6 +12,7 @@ from twisted.python import usage
 from aemos import __version__
 from aemos.config.load import describe, load
 from aemos.config.schema import Settings
+from aemos.config.tls_files import check_tls_files
 from aemos.errors import ConfigurationError
 from aemos.observability import logs
 from aemos.server import Server
@@ -57,6 +58,7 @@ def makeService(
 
     try:
         settings = read()
+        check_tls_files(settings)
     except ConfigurationError as error:
         for line in str(error).splitlines():
             print(f"aemos: {line}", file=sys.stderr)

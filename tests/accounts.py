@@ -12,7 +12,8 @@ from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from aemos import json
-from aemos.config.schema import Auth, Http, Ingest, Rules
+from aemos.config.rules import Rules
+from aemos.config.schema import Auth, Http, Ingest
 from aemos.http.auth import Authenticator
 from aemos.http.endpoint import Api
 from aemos.http.routes.auth import AuthRoutes

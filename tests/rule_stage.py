@@ -11,7 +11,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from aemos import json
-from aemos.config.schema import Ingest, Rules
+from aemos.config.rules import Rules
+from aemos.config.schema import Ingest
 from aemos.messages.router import Router
 from aemos.model import Instant, Kind, Message, Principal, PrincipalKind, Verdict
 from aemos.services.catalogue import Catalogue

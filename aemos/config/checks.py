@@ -8,6 +8,10 @@ from collections.abc import Callable, Sequence
 from email.utils import parseaddr
 from typing import Any
 
+from twisted.internet.endpoints import serverFromString
+
+from aemos.config.database_url import parse
+
 Check = Callable[[Any], str]
 """Takes a value of the key's type; gives the end of a sentence about it, or "" when it is fine."""
 
@@ -75,10 +79,30 @@ def organizations(values: Sequence[str]) -> str:
 
 
 def database_url(value: str) -> str:
-    """mysql://user:password@host:3306/name or sqlite:///path."""
-    if not value or value.startswith(("mysql://", "mariadb://", "sqlite:///")):
+    """A URL that `aemos.config.database_url` can read, or nothing."""
+    try:
+        if value:
+            parse(value)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def endpoint_string(value: str) -> str:
+    """A server endpoint string of Twisted, or nothing."""
+    # Which sockets there are is in the environment of the service only.
+    if not value or value.startswith("systemd:"):
         return ""
-    return "is neither mysql://user:password@host:3306/name nor sqlite:///path"
+    try:
+        serverFromString(None, value)
+    except Exception as error:  # each kind of endpoint has errors of its own
+        return f"is not an endpoint string of Twisted: {error}"
+    return ""
+
+
+def not_empty(value: str) -> str:
+    """Any text but none."""
+    return "" if value.strip() else "must not be empty"
 
 
 def signing_secret(value: str) -> str:

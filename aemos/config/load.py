@@ -14,8 +14,10 @@ import attrs
 import yaml
 
 from aemos.config.names import DATABASE_PARTS, OFF, REFUSED
-from aemos.config.schema import AclRule, Rules, Settings
+from aemos.config.rules import Rules
+from aemos.config.schema import AclRule, Settings
 from aemos.errors import ConfigurationError
+from aemos.topics import InvalidTopic, check_filter
 
 S = TypeVar("S")
 
@@ -147,13 +149,13 @@ class _Reader:
             self.problems.append(f"{where}: auth.{here} needs auth.{there} beside it")
         http, tls = settings.http, settings.mqtt.tls
         if http.tls_port or http.tls_endpoint:
-            self._need("HTTPS", "http.tls_", cert=http.tls_cert, key=http.tls_key)
+            self._need("HTTPS", "http.", http, "tls_cert", "tls_key")
         if tls.port or tls.endpoint or tls.websocket_port or tls.websocket_endpoint:
-            self._need("MQTT over TLS", "mqtt.tls.", cert=tls.cert, key=tls.key)
+            self._need("MQTT over TLS", "mqtt.tls.", tls, "cert", "key")
         if tls.client_certificates == "required":
-            self._need("mqtt.tls.client_certificates: required", "mqtt.tls.", ca=tls.ca)
+            self._need("mqtt.tls.client_certificates: required", "mqtt.tls.", tls, "ca")
         if tls.crl:
-            self._need("mqtt.tls.crl", "mqtt.tls.", ca=tls.ca)
+            self._need("mqtt.tls.crl", "mqtt.tls.", tls, "ca")
         rules = settings.rules
         self._order("collection_timeout_ms", "chain_timeout_ms", rules)
         self._order("queue_recovery", "queue_warning", rules)
@@ -164,10 +166,11 @@ class _Reader:
             where = self.given.get(f"rules.{less}", f"rules.{less}")
             self.problems.append(f"{where}: rules.{less} must be less than rules.{more}")
 
-    def _need(self, what: str, prefix: str, **values: str) -> None:
-        for name, value in values.items():
-            if not value:
-                self.problems.append(f"{prefix}{name}: {what} needs it")
+    def _need(self, what: str, prefix: str, section: Any, *names: str) -> None:
+        for name in names:
+            if not getattr(section, name):
+                variable = _fields(type(section))[name].metadata["env"]
+                self.problems.append(f"{prefix}{name} ({variable}): {what} needs it")
 
     def _value(self, key: str, field: attrs.Attribute[Any], node: yaml.Node | None) -> Any:
         """@return: the value given for a key; None when none is, or it is wrong (and noted)."""
@@ -219,7 +222,7 @@ class _Reader:
         """Give the keys of a mapping with their nodes; unknown and repeated ones are noted."""
         seen = set()
         for key_node, value_node in node.value if node else ():
-            name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            name = _printable(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             if name not in known:
                 self.problems.append(
                     f"{self._place(key_node, prefix + name)}: there is no such key"
@@ -277,11 +280,17 @@ def _rule(node: yaml.Node) -> AclRule:
     if not isinstance(node, yaml.MappingNode):
         raise _Wrong(f"the rule in line {line} must hold keys with values")
     given = {_scalar(key): _scalar(value) for key, value in node.value}
+    if len(given) < len(node.value):
+        raise _Wrong(f"the rule in line {line} holds a key twice")
     unknown = sorted(given.keys() - {field.name for field in attrs.fields(AclRule)})
     if unknown:
         raise _Wrong(f"the rule in line {line} holds {unknown[0]!r}, which no rule has")
     if not given.get("topic"):
         raise _Wrong(f"the rule in line {line} names no topic")
+    try:
+        check_filter(given["topic"])
+    except InvalidTopic as error:
+        raise _Wrong(f"the rule in line {line} names no possible topic: {error}") from error
     if ("allow" in given) == ("deny" in given):
         raise _Wrong(f"the rule in line {line} needs either allow or deny")
     if given.get("allow", given.get("deny")) not in _ACTIONS:
@@ -336,7 +345,12 @@ def _plain(value: Any) -> str:
     if isinstance(value, AclRule):
         given = attrs.asdict(value, filter=lambda _, content: bool(content))
         return "{" + ", ".join(f"{key}: {content}" for key, content in given.items()) + "}"
-    return str(value)
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """A mistake is one line, whatever is in the text that it names."""
+    return text if text.isprintable() else ascii(text)
 
 
 def _on_loopback(section: S, host_given: bool) -> S:

@@ -13,7 +13,7 @@ REFUSED = {
 }
 """Switches for what is not here: a server that ignored them would be less than was asked for."""
 
-OFF = frozenset({"", "false", "0", "no"})
+OFF = frozenset({"", "false", "no", "0", "off"})
 """Values that leave a refused switch off."""
 
 WITHOUT_EFFECT = (

@@ -15,14 +15,17 @@ from aemos.config.checks import (
     between,
     database_url,
     duration,
+    endpoint_string,
     mail_address,
     more_than,
     networks,
+    not_empty,
     one_of,
     organizations,
     signing_secret,
 )
 from aemos.config.declare import setting
+from aemos.config.rules import Rules
 from aemos.config.socketio import SocketIo
 
 PORT = between(0, 65535)
@@ -86,11 +89,16 @@ class Http:
     host: str = setting("0.0.0.0", "address to listen on", env="HOST")
     port: int = setting(3000, "port to listen on; 0 picks a free one", env="PORT", valid=PORT)
     endpoint: str = setting(
-        "", "a Twisted endpoint string instead of host and port", env="HTTP_ENDPOINT"
+        "",
+        "a Twisted endpoint string instead of host and port",
+        env="HTTP_ENDPOINT",
+        valid=endpoint_string,
     )
     tls_port: int = setting(0, "port for HTTPS; 0 = off", env="HTTP_TLS_PORT", valid=PORT)
     tls_endpoint: str = setting(
-        "", "a Twisted endpoint string below TLS instead of host and tls_port"
+        "",
+        "a Twisted endpoint string below TLS instead of host and tls_port",
+        valid=endpoint_string,
     )
     tls_cert: str = setting(
         "", "PEM file of the certificate with its chain behind it", env="HTTP_TLS_CERT"
@@ -142,12 +150,16 @@ class Acl:
 @attrs.frozen
 class Tls:
     port: int = setting(0, "port for MQTT over TLS; 0 = off", env="MQTT_TLS_PORT", valid=PORT)
-    endpoint: str = setting("", "a Twisted endpoint string below TLS instead of host and port")
+    endpoint: str = setting(
+        "", "a Twisted endpoint string below TLS instead of host and port", valid=endpoint_string
+    )
     websocket_port: int = setting(
         0, "port for MQTT over WebSocket over TLS; 0 = off", env="MQTT_WSS_PORT", valid=PORT
     )
     websocket_endpoint: str = setting(
-        "", "a Twisted endpoint string below TLS instead of host and websocket_port"
+        "",
+        "a Twisted endpoint string below TLS instead of host and websocket_port",
+        valid=endpoint_string,
     )
     cert: str = setting(
         "", "PEM file of the certificate with its chain behind it", env="MQTT_TLS_CERT"
@@ -174,13 +186,19 @@ class Mqtt:
         1883, "port for plain MQTT; 0 picks a free one", env="MQTT_PORT", valid=PORT
     )
     endpoint: str = setting(
-        "", "a Twisted endpoint string instead of host and port", env="MQTT_ENDPOINT"
+        "",
+        "a Twisted endpoint string instead of host and port",
+        env="MQTT_ENDPOINT",
+        valid=endpoint_string,
     )
     websocket_port: int = setting(
         9001, "port for MQTT over WebSocket; 0 = off", env="MQTT_WS_PORT", valid=PORT
     )
     websocket_endpoint: str = setting(
-        "", "a Twisted endpoint string instead of host and websocket_port", env="MQTT_WS_ENDPOINT"
+        "",
+        "a Twisted endpoint string instead of host and websocket_port",
+        env="MQTT_WS_ENDPOINT",
+        valid=endpoint_string,
     )
     proxy_protocol: tuple[str, ...] = setting(
         [],
@@ -370,7 +388,7 @@ class Mail:
         "reset by mail",
         env="SMTP_HOST",
     )
-    port: int = setting(587, "its port", env="SMTP_PORT", valid=PORT)
+    port: int = setting(587, "its port", env="SMTP_PORT", valid=between(1, 65535))
     user: str = setting("", "name to sign in with; empty: do not sign in", env="SMTP_USER")
     password: str = setting("", "its password", env="SMTP_PASSWORD", secret=True)
     tls: str = setting(
@@ -418,9 +436,11 @@ class Realtime:
     authenticate_timeout: float = setting(
         10.0, "a connection that does not authenticate is closed after this", valid=more_than(0)
     )
-    max_message: int = setting(64 * 1024, "largest message from a client")
+    max_message: int = setting(64 * 1024, "largest message from a client", valid=at_least(1024))
     ping_interval: float = setting(
-        25.0, "a connection silent for this long is asked; silent for twice as long, it is closed"
+        25.0,
+        "a connection silent for this long is asked; silent for twice as long, it is closed",
+        valid=more_than(0),
     )
     socket_io: SocketIo = attrs.field(factory=SocketIo)
 
@@ -495,53 +515,6 @@ class Commands:
 
 
 @attrs.frozen
-class Rules:
-    concurrency: int = setting(
-        20,
-        "rule chains with many conditions or regular expressions that are decided at once",
-        env="RULE_ENGINE_WORKER_CONCURRENCY",
-        valid=between(1, 100),
-    )
-    collection_timeout_ms: int = setting(
-        5000,
-        "milliseconds that a chain that somebody triggers waits for the values it looks at",
-        env="DATA_COLLECTION_TIMEOUT",
-        valid=between(1000, 30_000),
-    )
-    chain_timeout_ms: int = setting(
-        30_000,
-        "milliseconds that one run of a chain may take",
-        env="RULE_CHAIN_TIMEOUT",
-        valid=between(10_000, 120_000),
-    )
-    suppress_unchanged: bool = setting(
-        False, "an action that asks for the value that a state has already does nothing"
-    )
-    backpressure: bool = setting(
-        True, "refuse triggers while too many wait", env="ENABLE_BACKPRESSURE"
-    )
-    queue_warning: int = setting(
-        10_000,
-        "waiting triggers from which on the log warns",
-        env="QUEUE_WARNING_THRESHOLD",
-        valid=at_least(1),
-    )
-    queue_critical: int = setting(
-        50_000,
-        "waiting triggers from which on new ones are refused; the readings are stored all the same",
-        env="QUEUE_CRITICAL_THRESHOLD",
-        valid=at_least(1),
-    )
-    queue_recovery: int = setting(
-        5000,
-        "waiting triggers down to which they are refused then",
-        env="QUEUE_RECOVERY_THRESHOLD",
-        valid=at_least(1),
-    )
-    replays: int = setting(2, "replays of rule chains that run at once", valid=at_least(1))
-
-
-@attrs.frozen
 class Log:
     level: str = setting(
         "info",
@@ -562,7 +535,10 @@ class Settings:
     """The whole configuration; sections are YAML mappings of the same names."""
 
     data_dir: str = setting(
-        "./aemos-data", "SQLite file, generated secrets, control socket", env="AEMOS_DATA_DIR"
+        "./aemos-data",
+        "SQLite file, generated secrets, control socket",
+        env="AEMOS_DATA_DIR",
+        valid=not_empty,
     )
     stop_grace: float = setting(
         10.0,

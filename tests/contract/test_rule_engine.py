@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from aemos.config.schema import Rules
+from aemos.config.rules import Rules
 from aemos.model import Instant
 from aemos.services.areas import Areas
 from aemos.services.device_states import DeviceStates

@@ -191,6 +191,16 @@ async def test_a_wrong_configuration_has_an_exit_code_of_its_own() -> None:
     ]
 
 
+async def test_check_config_looks_at_the_files_of_tls(tmp_path: Path) -> None:
+    options = Options()
+    options.parseOptions(["check-config"])
+    cert = str(tmp_path / "cert.pem")
+    environ = {"HTTP_TLS_PORT": "8443", "HTTP_TLS_CERT": cert, "HTTP_TLS_KEY": cert}
+    code, text = await execute(options.subOptions, reactor, environ, io.StringIO())
+    assert code == CONFIGURATION
+    assert text == f"aemos: http: {cert} cannot be used for TLS: No such file or directory"
+
+
 async def test_a_database_that_is_away_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
     options = Options()
     options.parseOptions(["migrate", "--json"])

@@ -12,6 +12,7 @@ from aemos.config import schema
 from aemos.config.load import describe, load
 from aemos.config.names import REFUSED, without_effect
 from aemos.config.schema import AclRule, Settings
+from aemos.config.tls_files import check_tls_files
 from aemos.errors import ConfigurationError
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "aemos.yaml"
@@ -136,7 +137,6 @@ def test_lists_may_be_yaml_lists_or_text_with_commas(tmp_path: Path) -> None:
         ("JWT_EXPIRES_IN", "soon", "soon is not a time"),
         ("TRUSTED_PROXIES", "everybody", "[everybody] holds 'everybody', which is no address"),
         ("REALTIME_ANONYMOUS", "1,none", "[1, none] holds 'none', which is neither"),
-        ("DATABASE_URL", "postgres://u:secret@h/x", "the value is neither mysql://"),
         ("JWT_SECRET", "your-secret-key", "the value is a well-known example"),
         ("JWT_SECRET", "short", "the value is shorter than 16 bytes"),
         ("AEMOS_STOP_GRACE", "nan", "'nan' is not a number"),
@@ -173,6 +173,8 @@ def test_all_mistakes_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path
         ("{allow: both}", "names no topic"),
         ("{topic: a, allow: all}", "must allow or deny one of publish, subscribe, both"),
         ("{topic: a, allow: both, qos: 1}", "holds 'qos', which no rule has"),
+        ("{topic: a, topic: b, allow: both}", "holds a key twice"),
+        ("{topic: a/#/b, deny: both}", "names no possible topic: # stands alone in the last level"),
         ("a/b", "must hold keys with values"),
     ],
 )
@@ -305,24 +307,95 @@ def test_the_description_shows_everything_but_secrets() -> None:
 
 @pytest.mark.parametrize("url", ["mysql://u:p@ss@h/n", "mysql://:p@h/n", "mysql://u:a/b@h/n"])
 def test_no_part_of_a_password_is_ever_shown(url: str) -> None:
-    (line,) = [
-        line for line in describe(load(None, {"DATABASE_URL": url})) if "database.url" in line
-    ]
+    shown = describe(Settings(database=schema.Database(url=url)))
+    (line,) = [line for line in shown if "database.url" in line]
     password = url.removeprefix("mysql://").partition(":")[2].rpartition("@")[0]
     assert password not in line
     assert password[-2:] not in line.removeprefix("database.url: mysql")
 
 
 @pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("postgres://u:hunter2@h/n", "the value is not mysql://"),
+        ("sqlite:///", "the value needs a path"),
+        ("mysql://u:hun/ter2@h/n", "the value is not of the form"),
+        ("mysql://u:hunter2@h:99999/n", "the value is not of the form"),
+        ("mysql://u:hunter2@h", "the value does not name the database"),
+        ("mysql://:hunter2@h/n", "the value does not name the user"),
+        ("mysql://u:hunter2@h/n?charset=latin1", "the value has an unknown option charset"),
+    ],
+)
+def test_a_url_that_names_no_database_is_told_without_its_password(url: str, wrong: str) -> None:
+    (said,) = problems(None, {"DATABASE_URL": url})
+    assert said.startswith(f"DATABASE_URL: {wrong}")
+    assert "ter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("bogus:1883", "Unknown endpoint type: 'bogus'"),
+        ("tcp:mqtt", "invalid literal for int() with base 10: 'mqtt'"),
+        ("tcp", "'port'"),
+    ],
+)
+def test_an_endpoint_must_be_one_that_twisted_knows(text: str, wrong: str) -> None:
+    for variable in ("HTTP_ENDPOINT", "MQTT_ENDPOINT", "MQTT_WS_ENDPOINT"):
+        (said,) = problems(None, {variable: text})
+        assert said.startswith(f"{variable}: {text} is not an endpoint string of Twisted: ")
+        assert wrong in said
+
+
+def test_endpoints_of_all_kinds_are_taken() -> None:
+    for text in (r"tcp6:1883:interface=\:\:1", "unix:/run/a.sock", "systemd:domain=INET:index=0"):
+        assert load(None, {"MQTT_ENDPOINT": text}).mqtt.endpoint == text
+
+
+def test_what_is_not_printable_does_not_break_the_line_that_names_it(tmp_path: Path) -> None:
+    path = write(tmp_path, '"\\n": 1\nmail: {sender: "a\\nb"}\n')
+    first, second = problems(path)
+    assert first.endswith(r"'\n': there is no such key")
+    assert second.endswith(r"mail.sender: 'a\nb' is not an e-mail address")
+
+
+def test_a_data_folder_has_a_name(tmp_path: Path) -> None:
+    (said,) = problems(write(tmp_path, "data_dir: ''"))
+    assert said.endswith("data_dir:  must not be empty")
+
+
+def test_files_of_tls_are_looked_at_where_a_port_needs_them(tmp_path: Path) -> None:
+    key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    environ = {"MQTT_TLS_CERT": cert, "MQTT_TLS_KEY": key, "HTTP_TLS_CERT": cert}
+    check_tls_files(load(None, environ))
+    ports = {"MQTT_WSS_PORT": "9443", "HTTP_TLS_PORT": "443", "HTTP_TLS_KEY": key}
+    with pytest.raises(ConfigurationError) as caught:
+        check_tls_files(load(None, environ | ports))
+    assert str(caught.value).splitlines() == [
+        f"{door}: {cert} cannot be used for TLS: No such file or directory"
+        for door in ("http", "mqtt")
+    ]
+
+
+@pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"MQTT_TLS_PORT": "8883", "MQTT_TLS_KEY": "k"}, "mqtt.tls.cert: MQTT over TLS needs it"),
-        ({"MQTT_WSS_PORT": "9443", "MQTT_TLS_CERT": "c"}, "mqtt.tls.key: MQTT over TLS needs it"),
-        ({"HTTP_TLS_PORT": "443", "HTTP_TLS_CERT": "c"}, "http.tls_key: HTTPS needs it"),
-        ({"MQTT_TLS_CRL": "r"}, "mqtt.tls.ca: mqtt.tls.crl needs it"),
+        (
+            {"MQTT_TLS_PORT": "8883", "MQTT_TLS_KEY": "k"},
+            "mqtt.tls.cert (MQTT_TLS_CERT): MQTT over TLS needs it",
+        ),
+        (
+            {"MQTT_WSS_PORT": "9443", "MQTT_TLS_CERT": "c"},
+            "mqtt.tls.key (MQTT_TLS_KEY): MQTT over TLS needs it",
+        ),
+        (
+            {"HTTP_TLS_PORT": "443", "HTTP_TLS_CERT": "c"},
+            "http.tls_key (HTTP_TLS_KEY): HTTPS needs it",
+        ),
+        ({"MQTT_TLS_CRL": "r"}, "mqtt.tls.ca (MQTT_TLS_CA): mqtt.tls.crl needs it"),
         (
             {"MQTT_TLS_CLIENT_CERTIFICATES": "required"},
-            "mqtt.tls.ca: mqtt.tls.client_certificates: required needs it",
+            "mqtt.tls.ca (MQTT_TLS_CA): mqtt.tls.client_certificates: required needs it",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from aemos.config.schema import Rules
+from aemos.config.rules import Rules
 from aemos.model import Instant
 
 _URGENT = 1  # never refused

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from aemos.config.schema import Rules
+from aemos.config.rules import Rules
 from aemos.model import Instant
 from aemos.services.rules.execution import Plan, Run, run
 from aemos.services.rules.snapshot import Snapshot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aemos.config.schema import Rules
+from aemos.config.rules import Rules
 from aemos.services.events import Events
 from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.effects import Effects

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from aemos.config.schema import Rules
+from aemos.config.rules import Rules
 from aemos.model import Instant
 from aemos.services.rules.backpressure import Backpressure
 

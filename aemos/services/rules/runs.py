@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from aemos.config.schema import Rules
+from aemos.config.rules import Rules
 from aemos.model import Instant, Principal
 from aemos.services.events import Events, RuleDataCollected, RuleRan
 from aemos.services.rules.chains import chain_for

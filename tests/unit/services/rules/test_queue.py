@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from aemos.config.schema import Rules
+from aemos.config.rules import Rules
 from aemos.services.rules.backpressure import Backpressure, Circuit
 from aemos.services.rules.queue import RuleQueue
 
