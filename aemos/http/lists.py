@@ -12,12 +12,16 @@ from aemos.storage.listing import MAX_ROWS, Listing
 
 
 class ListQuery(FreeQuery):
-    """`?limit=&offset=&sort=name|-name&search=`; a subclass adds `status` and says what sorts."""
+    """`?limit=&offset=&sort=name|-name&search=`; a subclass adds `status` and says what sorts.
+
+    `page` is another way to say `offset`: how many times `limit`, beginning with 1.
+    """
 
     sortable: ClassVar[tuple[str, ...]] = ("id",)
 
     limit: Annotated[int, Meta(ge=1, le=MAX_ROWS)] | None = None
     offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    page: Annotated[int, Meta(ge=1, le=10**9)] | None = None
     sort: str = ""
     search: Annotated[str, Meta(max_length=256)] = ""
 
@@ -29,9 +33,12 @@ class ListQuery(FreeQuery):
                 f'Invalid query parameters: "sort" must be one of [{", ".join(self.sortable)}],'
                 " with - in front for descending order"
             )
+        offset = self.offset
+        if offset is None and self.page is not None:
+            offset = (self.page - 1) * (self.limit or MAX_ROWS)
         return Listing(
             limit=self.limit,
-            offset=self.offset,
+            offset=offset,
             sort=column,
             descending=self.sort.startswith("-"),
             search=self.search,

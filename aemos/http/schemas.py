@@ -83,13 +83,14 @@ def row_id(text: str) -> int:
 
 
 def decode_query(arguments: Mapping[bytes, Sequence[bytes]], shape: type[S]) -> S:
-    """Read the query; of a repeated key the last value counts.
+    """Read the query; of a repeated key the last value counts, and an empty one as not sent.
 
     @raise Invalid: `Invalid query parameters: "field" ...`.
     """
     last = {
         name.decode(errors="replace"): values[-1].decode(errors="replace")
         for name, values in arguments.items()
+        if values[-1]
     }
     return convert(last, shape, "Invalid query parameters")
 

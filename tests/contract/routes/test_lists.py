@@ -67,13 +67,17 @@ async def test_every_list_pages_sorts_and_searches(farm: Farm, which: str) -> No
     assert (page.body["total"], page.headers["x-total-count"]) == (4, "4")
     assert await asked.ids("offset=3") == [13]
     assert await asked.ids("limit=5&offset=4") == []
+    assert await asked.ids("limit=3&page=2") == [13]
+    assert await asked.ids("page=1") == [1, 11, 12, 13]
+    assert await asked.ids("page=2") == []
+    assert await asked.ids("limit=&offset=&page=&sort=&search=") == [1, 11, 12, 13]
     assert await asked.ids("sort=-id") == [13, 12, 11, 1]
     by_name = await asked.ids(f"sort={asked.name}&limit=3")
     assert by_name[:1] == [13]
     assert await asked.ids("search=_") == [11]
     assert await asked.ids("search=b%25&limit=1") == [12]
     assert await asked.ids("search=nothing") == []
-    for query in ("limit=0", "limit=10001", "offset=-1", "sort=password", "sort=id,name"):
+    for query in ("limit=0", "limit=10001", "offset=-1", "page=0", "sort=password", "sort=id,name"):
         reply = await asked.reply(query)
         assert reply.status == 400
         assert f'"{query.partition("=")[0]}"' in reply.body["message"]

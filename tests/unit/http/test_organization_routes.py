@@ -53,6 +53,7 @@ async def test_the_list_can_be_filtered(accounts: Accounts) -> None:
         "isParent=true": ["north"],
         "isParent=false&search=th&parentId=1": ["north child", "south child"],
         "page=1&limit=10&anything=else": ["north", "south", "north child", "south child"],
+        "page=2&limit=3&search=&status=&parentId=&isParent=": ["south child"],
     }.items():
         reply = await accounts.call("GET", f"/organizations?{query}", "root")
         assert names(reply) == wanted, query

@@ -129,6 +129,7 @@ def test_what_is_missing_is_named() -> None:
 def test_queries_are_text_of_which_the_last_counts() -> None:
     page = decode_query({b"page": [b"1", b"7"], b"search": [b"\xc3\xa4"]}, Page)
     assert (page.page, page.search) == (7, "ä")
+    assert decode_query({b"page": [b"7", b""]}, Page).page == 1
     with pytest.raises(BadRequest, match=r'^Invalid query parameters: "size" is not allowed$'):
         decode_query({b"size": [b"1"]}, Page)
 
