@@ -6,6 +6,7 @@ usage, 3 wrong configuration, 4 the database cannot be used.
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,11 @@ class CreateAdmin(_Command):
         ["password", "p", None, "its password; other users of the machine may see it"],
     ]
     optFlags: ClassVar[list[list[Any]]] = [
-        ["password-stdin", None, "read the password from the first line of standard input"]
+        [
+            "password-stdin",
+            None,
+            "read the password from the first line of standard input; a terminal is asked for it",
+        ]
     ]
 
     def postOptions(self) -> None:
@@ -99,7 +104,7 @@ class CreateAdmin(_Command):
         """Create the user, or find it."""
         password = self["password"]
         if password is None:
-            password = call.stdin.readline().rstrip("\r\n")
+            password = _read_password(call.stdin)
         passwords = Passwords(call.settings.auth, call.reactor)
         passwords.start()
         try:
@@ -203,6 +208,7 @@ class Simulate(_Command):
 class Options(_Versioned):
     """The command line of `aemos`."""
 
+    longdesc = "`aemos COMMAND --help` shows the options of a command."
     subCommands: ClassVar[list[Any]] = [
         ["create-admin", None, CreateAdmin, "make a System Admin"],
         ["create-token", None, CreateToken, "make a token for a sensor or device"],
@@ -267,7 +273,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         options.parseOptions(sys.argv[1:] if argv is None else argv)  # type: ignore[no-untyped-call]
     except usage.UsageError as error:
-        print(f"aemos: {error}\nTry: aemos --help", file=sys.stderr)
+        command = f"{options.subCommand} " if options.subCommand else ""
+        print(f"aemos: {error}\nTry: aemos {command}--help", file=sys.stderr)
         raise SystemExit(USAGE) from None
     task.react(_react, [options.subOptions])
 
@@ -277,6 +284,13 @@ async def _react(reactor: Any, command: _Command) -> None:
     print(text, file=sys.stdout if code == DONE or command["json"] else sys.stderr)
     if code:
         raise SystemExit(code)
+
+
+def _read_password(stdin: TextIO) -> str:
+    """@return: the first line; one that is typed does not appear on the terminal."""
+    if stdin.isatty():
+        return getpass.getpass("Password: ")
+    return stdin.readline().rstrip("\r\n")
 
 
 def _exit_code(error: AemosError) -> int:

@@ -92,8 +92,7 @@ class Server(LoggedService):
         passwords = self._passwords = Passwords(self._settings.auth, reactor)
         passwords.start()
         database = self._database = open_database(reactor, self._settings)
-        for name in await database.start():
-            self._log.info("migration {name} applied", name=name)
+        await database.start()
         settings, farm = self._settings, None
         if settings.demo:
             farm = await demo.create(settings, database, passwords)

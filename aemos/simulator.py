@@ -12,6 +12,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from aemos.errors import Unavailable
 from aemos.mqtt.client import Client, connect
 from aemos.services.simulation import payload, turns
 from aemos.storage.demo_farm import NewSensor
@@ -61,16 +62,20 @@ class Simulator:
         """
         try:
             for sensor in self._sensors:
-                endpoint = HostnameEndpoint(self._clock, host, port)
-                self._clients.append(
-                    await connect(self._clock, endpoint, sensor.uuid, sensor.token)
-                )
+                self._clients.append(await self._connect(host, port, sensor))
             self._started = self._clock.seconds()
             self._ticks.start(max(_SHORTEST_TICK, 1 / self._rate)).addErrback(self._fail)
             await self._done
         finally:
             await gatherResults([client.disconnect() for client in self._clients])
         return self.totals
+
+    async def _connect(self, host: str, port: int, sensor: NewSensor) -> Client:
+        endpoint = HostnameEndpoint(self._clock, host, port)
+        try:
+            return await connect(self._clock, endpoint, sensor.uuid, sensor.token)
+        except Unavailable as error:
+            raise Unavailable(f"{host} port {port}: {error}") from error
 
     def stop(self) -> None:
         """Send nothing more; `run` ends when what was sent is acknowledged."""

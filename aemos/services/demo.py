@@ -171,7 +171,8 @@ def _mqtt_examples(sensor: NewSensor, host: str, port: int) -> list[str]:
         "import paho.mqtt.publish as p; "
         f"p.single({_quoted(topic)}, {_quoted(reading)}, qos=1, hostname={_quoted(host)}, "
         f"port={port}, "
-        f'auth={{"username": {_quoted(sensor.uuid)}, "password": {_quoted(sensor.token)}}})'
+        f'auth={{"username": {_quoted(sensor.uuid)}, "password": {_quoted(sensor.token)}}}); '
+        'print("stored")'
     )
     return [
         *_example(

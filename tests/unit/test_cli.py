@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,37 @@ async def test_a_running_server_hears_what_was_changed(database: Database, shell
     assert token.uuid == "u-1"
     assert isinstance(user, UserChanged)
     assert user.user_id == answer["data"]["id"]
+
+
+def test_a_password_that_is_typed_is_asked_for_and_not_shown(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    with open(ours, "r+b", buffering=0) as terminal, open(theirs, "r+b", buffering=0) as other:
+        command = [sys.executable, "-c", "from aemos.cli import main; main()", "create-admin"]
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *command, "--email", "a@b.example", "--password-stdin"],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env={**os.environ, "AEMOS_DATA_DIR": str(tmp_path), "DATABASE_URL": ""},
+        )
+        shown = b""
+        while b"Password: " not in shown:
+            shown += terminal.read(1000)
+        terminal.write(f"{PASSWORD}\n".encode())
+        while b"System Admin" not in shown:
+            shown += terminal.read(1000)
+        assert process.wait() == DONE
+    assert PASSWORD.encode() not in shown
+
+
+def test_wrong_usage_names_the_command_whose_help_to_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for argv, command in (["create-token"], "create-token "), (["create-tokn"], ""):
+        with pytest.raises(SystemExit) as ended:
+            main(argv)
+        assert ended.value.code == USAGE
+        assert capsys.readouterr().err.endswith(f"Try: aemos {command}--help\n")
 
 
 async def test_check_config_shows_the_configuration_and_what_has_no_effect(tmp_path: Path) -> None:

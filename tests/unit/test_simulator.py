@@ -115,5 +115,5 @@ async def test_without_a_server_it_says_so() -> None:
     port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
     number = port.getHost().port
     await port.stopListening()
-    with pytest.raises(Unavailable, match="no connection"):
+    with pytest.raises(Unavailable, match=f"127.0.0.1 port {number}: no connection"):
         await Simulator(reactor, SENSORS, rate=10, count=1).run("127.0.0.1", number)
