@@ -18,7 +18,6 @@ from aemos.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aemos.http.schemas import Invalid
 from aemos.messages.router import Router
 from aemos.model import Code, Instant, Kind, Message, Principal, Verdict
 from aemos.services.ledger import Ledger
@@ -45,7 +44,7 @@ _NOT_IN_TIME = Verdict(Code.WITHDRAWN, "the readings could not be stored in time
 def instant(field: str, given: str | float | None) -> Instant | None:
     """Read a time of a body: ISO 8601 text, or milliseconds since 1970, as text too (forms).
 
-    @raise Invalid: neither; the text names the field.
+    @raise BadRequest: neither; the text names the field.
     """
     if given is None:
         return None
@@ -57,7 +56,7 @@ def instant(field: str, given: str | float | None) -> Instant | None:
             return at
     except (ValueError, OverflowError, OSError):
         pass
-    raise Invalid(f'Invalid request body: "{field}" must be a valid date')
+    raise BadRequest(f'Invalid request body: "{field}" must be a valid date')
 
 
 def refusal(verdict: Verdict) -> AemosError:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from aemos.errors import BadRequest
 from aemos.http.adapter import instant
 from aemos.http.schemas import UNSET, Body, Id, Invalid, Name, UnsetType, given
 
@@ -78,9 +79,14 @@ def sent(reading: NewReading) -> dict[str, Any]:
     """@return: the reading as the router takes it, with its times read strictly.
 
     The router takes an unreadable time for none, as MQTT devices need it; over HTTP it is an error.
+
+    @raise Invalid: a time cannot be read.
     """
     values = given(reading)
     for name in ("recievedAt", "timestamp"):
         if name in values:
-            values[name] = instant(name, values[name])
+            try:
+                values[name] = instant(name, values[name])
+            except BadRequest as error:
+                raise Invalid(str(error)) from None
     return values

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from aemos import json
 from aemos.errors import BadRequest, Unauthenticated
 from aemos.http.adapter import instant
 from aemos.http.auth import Authenticator
+from aemos.http.bodies import parse
 from aemos.http.render import Answer, Shape, success
 from aemos.http.routing import Auth, Call, route
-from aemos.http.schemas import Body, FreeQuery, Id
+from aemos.http.schemas import Body, FreeQuery, Id, row_id
 from aemos.model import PrincipalKind
 from aemos.services.tokens import DeviceTokens, Holder
 
@@ -70,8 +70,7 @@ class DeviceTokenRoutes:
     @route("POST", "/test-no-db", auth=Auth.OPEN, status=201, errors=Shape.E2)
     async def echo(self, call: Call) -> Answer:
         """Give the body back, to try a client without a database."""
-        is_json = (call.request.getHeader("Content-Type") or "").startswith("application/json")
-        received = json.decode(call.content) if is_json and call.content else {}
+        received = parse(call.content, call.request.getHeader("Content-Type") or "")
         return Answer(
             {
                 "status": "success",
@@ -114,9 +113,14 @@ class DeviceTokenRoutes:
         return success(data=row)
 
     @route("GET", "/sensor/<sensor_id>", errors=Shape.E2, data=[_TOKEN])
-    async def list_of_sensor(self, call: Call, sensor_id: int) -> Answer:
-        """List the tokens of a sensor, newest first."""
-        return await self._list(call, Holder(PrincipalKind.SENSOR, sensor_id))
+    async def list_of_sensor(self, call: Call, sensor_id: str, query: OfHolder) -> Answer:
+        """List the tokens of a sensor, newest first.
+
+        Compat: the original read the query alone, so the path may hold anything beside one.
+        """
+        if not sensor_id.isdigit() and query.sensorId is not None:
+            return await self._list(call, Holder(PrincipalKind.SENSOR, query.sensorId))
+        return await self._list(call, Holder(PrincipalKind.SENSOR, row_id(sensor_id)))
 
     @route("GET", "/<token_id>", errors=Shape.E2, data=_TOKEN)
     async def get(self, call: Call, token_id: int) -> Answer:

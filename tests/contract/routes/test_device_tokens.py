@@ -92,7 +92,15 @@ async def test_a_token_keeps_its_end(farm: Farm) -> None:
     assert made.data["expiresAt"] == FUTURE
 
 
-@pytest.mark.parametrize("path", ["/device-tokens/sensor/1", "/device-tokens?sensorId=1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/device-tokens/sensor/1",
+        "/device-tokens/sensor/1?sensorId=2",
+        "/device-tokens/sensor/any?sensorId=1",
+        "/device-tokens?sensorId=1",
+    ],
+)
 async def test_the_tokens_of_a_sensor_come_newest_first(farm: Farm, path: str) -> None:
     made = await farm.call("POST", "/device-tokens", "north-admin", {"sensorId": 1})
     reply = await farm.call("GET", path, "north-viewer")
@@ -129,6 +137,9 @@ async def test_the_route_without_database_gives_the_body_back(farm: Farm) -> Non
     reply = await farm.call("POST", "/device-tokens/test-no-db", None, {"a": [1]})
     assert (reply.status, reply.body["receivedData"]) == (201, {"a": [1]})
     assert (await farm.call("POST", "/device-tokens/test-no-db")).body["receivedData"] == {}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    reply = await farm.call("POST", "/device-tokens/test-no-db", None, b"a=1&b[c]=2", **form)
+    assert reply.body["receivedData"] == {"a": "1", "b": {"c": "2"}}
 
 
 async def test_the_use_of_a_token_is_written_down(farm: Farm) -> None:
