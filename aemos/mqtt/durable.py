@@ -173,7 +173,7 @@ class DurableSession(Session):
             return None
         store = self._store
         copy = StoredCopy(self, store.next_position(), publication, qos, retain, store.now())
-        if self.outbox is not None and self._window() > 0:
+        if self.outbox is not None and self._window() > 0 and self._all_numbered():
             self._number(copy)
         self._append(copy)
         return copy
@@ -367,6 +367,15 @@ class DurableSession(Session):
         """@return: how many more messages may get a packet id now."""
         return self._settings.max_inflight - len(self._ids)
 
+    def _all_numbered(self) -> bool:
+        """Whether nothing waits for an id already: ids are given in the order of the queue.
+
+        What waits may do so because it is not stored, not because the window is full.
+        """
+        return self._numbered == len(self._queue) or all(
+            copy.packet_id is not None for copy in self._queue if copy.qos
+        )
+
     def _number(self, copy: StoredCopy) -> None:
         packet_id = self.next_packet_id
         # The window is smaller than the space of ids.
@@ -385,7 +394,8 @@ class DurableSession(Session):
         """Give ids to the first in the queue; one of QoS 2 waits until that is stored."""
         changes: list[Change] = []
         delayed: list[StoredCopy] = []
-        for copy in islice(self._queue, self._numbered + self._window()):
+        # More may be in flight than the window takes, if that was made smaller since.
+        for copy in islice(self._queue, self._numbered + max(0, self._window())):
             if self._window() <= 0 or (copy.qos and not copy.stored):
                 break
             if copy.qos and copy.packet_id is None:

@@ -211,6 +211,38 @@ def test_qos_2_of_a_full_window_waits_for_the_commit_of_its_packet_id() -> None:
     assert [(p.payload, p.dup, p.packet_id) for p in back.publishes()] == [(b"2", True, 2)]
 
 
+def test_ids_go_by_the_order_of_the_queue_though_its_first_are_not_stored_yet() -> None:
+    """Else those behind take the window, and nothing is sent any more."""
+    stage = Stage(max_inflight=2)
+    subscriber = subscribed(stage)
+    send(stage, b"1", b"2")
+    assert len(subscriber.publishes()) == 2
+    publisher = stage.client("pub")
+    stage.database.door.later = True
+    for packet_id in (3, 4):
+        publisher.send(Publish("a", b"%d" % packet_id, 1, packet_id=packet_id))
+    subscriber.send(PubAck(1), PubAck(2))
+    for packet_id in (5, 6):
+        publisher.send(Publish("a", b"%d" % packet_id, 1, packet_id=packet_id))
+    stage.database.door.open()
+    assert [(p.payload, p.packet_id) for p in subscriber.publishes()] == [(b"3", 3), (b"4", 4)]
+    subscriber.send(PubAck(3), PubAck(4))
+    assert [(p.payload, p.packet_id) for p in subscriber.publishes()] == [(b"5", 5), (b"6", 6)]
+
+
+def test_a_window_that_was_made_smaller_takes_new_messages_when_the_old_are_done() -> None:
+    stage = Stage(max_inflight=3)
+    subscribed(stage, qos=1)
+    send(stage, b"1", b"2", b"3", b"4")
+    stage = killed(stage, max_inflight=1)
+    subscriber = stage.client("sub", clean=False, present=True)
+    assert [p.packet_id for p in subscriber.publishes()] == [1, 2, 3]
+    subscriber.send(PubAck(1), PubAck(2))
+    assert subscriber.publishes() == []
+    subscriber.send(PubAck(3))
+    assert [p.payload for p in subscriber.publishes()] == [b"4"]
+
+
 @pytest.mark.parametrize("topic", ["a", DATA])
 def test_a_received_qos_2_message_is_recognised_by_the_next_process(topic: str) -> None:
     stage = Stage()
