@@ -149,9 +149,6 @@ def _count_rules(metrics: Metrics, rules: RuleMachinery) -> None:
         "queue_active": lambda: queue.active,
         "queue_delayed": lambda: queue.delayed,
         "queue_total_pending": lambda: queue.pending,
-        # Counters in fact; but a counter of this library has a name that ends in _total.
-        "queue_completed": lambda: queue.completed,
-        "queue_failed": lambda: queue.failed,
         "queue_health": lambda: ("healthy", "degraded", "warning", "critical").index(queue.health),
         "workers": lambda: 1,
         "backpressure_circuit_state": lambda: circuit.circuit.value,
@@ -160,6 +157,8 @@ def _count_rules(metrics: Metrics, rules: RuleMachinery) -> None:
     }
     for name, read in gauges.items():
         metrics.gauge(f"rule_engine_{name}", "of the rule queue", read)
+    metrics.bare_counter("rule_engine_queue_completed", "events worked on", lambda: queue.completed)
+    metrics.bare_counter("rule_engine_queue_failed", "events given up", lambda: queue.failed)
     metrics.counter(
         "rule_engine_backpressure_rejected", "events refused", lambda: circuit.rejected_in_all
     )

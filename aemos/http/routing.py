@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
 
@@ -171,8 +172,22 @@ class Endpoint:
 
     @property
     def template(self) -> str:
-        """The documented path as metrics and logs name it: `/api/v1/devices/:id`."""
-        return self.rules[0].replace("<", ":").replace(">", "")
+        """The documented path as metrics and logs name it: `/api/v1/devices/:id/states/:stateId`.
+
+        What the group itself is about has the name `id`.
+        """
+        rule = self.rules[0]
+        prefix = rule.removesuffix(self.route.path.rstrip("/"))
+        return prefix + _PARAMETER.sub(_wire_name, _OWN.sub("/:id", rule[len(prefix) :]))
+
+
+_OWN = re.compile(r"^/<\w+_id>")
+_PARAMETER = re.compile(r"<(\w+)>")
+
+
+def _wire_name(parameter: re.Match[str]) -> str:
+    first, *others = parameter[1].split("_")
+    return f":{first}{''.join(map(str.capitalize, others))}"
 
 
 def table(groups: Iterable[Group]) -> list[Endpoint]:

@@ -59,13 +59,17 @@ async def test_boards_find_what_rules_do_under_the_names_they_know(whole: Whole)
         'data_collection_total{status="success",type="sensor"} 1.0',
         'rule_timeout_total{error_code="RULE_CHAIN_TIMEOUT"} 0.0',
         f'device_state_changes_total{{organizationId="{NORTH}"}} 3.0',
+        'rule_timeout_duration_seconds_count{error_code="WORKER_TIMEOUT"} 0.0',
+        "# TYPE rule_engine_queue_completed counter",
         "rule_engine_queue_completed 4.0",
+        "# TYPE rule_engine_queue_failed counter",
         "rule_engine_queue_total_pending 0.0",
         "rule_engine_backpressure_circuit_state 0.0",
         "rule_engine_backpressure_rejected_total 0.0",
         "rule_engine_backpressure_threshold_critical 50000.0",
     ):
         assert f"\n{line}\n" in text, line
+    assert 'route="/api/v1/rule-chains/:id/trigger"' in text
 
 
 async def test_health_shows_the_rule_queue(whole: Whole) -> None:

@@ -529,8 +529,10 @@ async def test_attached_resources_answer_at_their_path(served: Served) -> None:
 
 async def test_each_answer_is_told_to_the_observer_by_route(served: Served) -> None:
     await served.call("GET", "/api/v1/stuff/named/x")
+    await served.call("GET", "/api/v1/things/13")
     await served.call("GET", "/nothing")
-    (known, unknown) = [figures[:3] for figures in served.observed]
+    (known, own, unknown) = [figures[:3] for figures in served.observed]
+    assert own == ("GET", "/api/v1/things/:id", 401)
     assert known == ("GET", "/api/v1/things/named/:name", 200)
     assert unknown == ("GET", "", 404)
     assert all(0 <= figures[3] < 5 for figures in served.observed)
