@@ -19,16 +19,12 @@ from aemos.storage.transaction import Row
 
 MAX_PAYLOAD = 64 * 1024
 """Bytes of a command as it is sent."""
-MAX_ID = 64
-"""Characters of a command id."""
+MAX_ON = 2_592_000.0
+"""Seconds: whatever is switched on for longer is not watched."""
 NO_STOP = '"off" is required with "maxOn": nothing says how this command is stopped'
 
 _OPPOSITES: Mapping[str, str] = {"on": "off", "start": "stop", "open": "close"}
 _MAX_STATE, _MAX_VALUE = 50, 100  # characters, DeviceState.stateName, DeviceStateInstance.value
-
-
-MAX_ON = 2_592_000.0
-"""Seconds: whatever is switched on for longer is not watched."""
 
 
 @attrs.frozen

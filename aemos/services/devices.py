@@ -12,7 +12,7 @@ from aemos.model import Principal
 from aemos.services import access
 from aemos.services.areas import random_uuid
 from aemos.services.events import Events, IdentityChanged
-from aemos.services.placement import area_of, placed
+from aemos.services.placement import area_of, given_of, placed
 from aemos.storage import areas, device_states, devices
 from aemos.storage.database import Database
 from aemos.storage.listing import ALL, Listed, Listing
@@ -86,7 +86,7 @@ class Devices:
         @raise Forbidden: no device.create in the organization, or the area belongs to another.
         @raise NotFound: no such organization or area.
         """
-        given = _given(values)
+        given = given_of(values)
         organization_id: int = given.pop("organizationId")
         area_id, state = given.pop("areaId", None), given.pop("defaultState", None)
         access.require(by, "device.create", organization_id)
@@ -124,7 +124,7 @@ class Devices:
             too when the area belongs to another organization (a System Admin may move it there);
             BadRequest when the uuid is in use.
         """
-        given = _given(changes)
+        given = given_of(changes)
         area_id, state = given.pop("areaId", None), given.pop("defaultState", None)
 
         def write(tx: Transaction) -> tuple[Row, Row]:
@@ -228,12 +228,3 @@ def _begin_state(tx: Transaction, device_id: int, name: str) -> None:
     else:
         state_id, default = state["id"], state["defaultValue"] or ""
     device_states.replace(tx, state_id, default, "system", None)
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what counts as not given: an empty uuid, and a null area, which would orphan."""
-    return {
-        name: value
-        for name, value in values.items()
-        if not (name in ("uuid", "areaId") and value in ("", None))
-    }

@@ -1,8 +1,9 @@
-"""Shows where sensors and devices lie, and finds the area that one shall go to."""
+"""Where sensors and devices lie: shows it, and reads what callers say about it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aemos.errors import NotFound
 from aemos.storage import areas
@@ -24,6 +25,15 @@ def area_of(tx: Transaction, area_id: int) -> Row:
     if area is None:
         raise NotFound(f"Area with ID {area_id} not found")
     return area
+
+
+def given_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what counts as not given: an empty uuid, and a null area, which would orphan."""
+    return {
+        name: value
+        for name, value in values.items()
+        if not (name in ("uuid", "areaId") and value in ("", None))
+    }
 
 
 def _shown(place: Row | None) -> Row:

@@ -13,7 +13,7 @@ from aemos.model import Principal
 from aemos.services import access
 from aemos.services.areas import random_uuid
 from aemos.services.events import Events, IdentityChanged
-from aemos.services.placement import area_of, placed
+from aemos.services.placement import area_of, given_of, placed
 from aemos.storage import sensors, variables
 from aemos.storage.database import Database
 from aemos.storage.listing import ALL, Listed, Listing
@@ -88,7 +88,7 @@ class Sensors:
         @raise NotFound: no such area. @raise BadRequest: the uuid is in use.
         """
         access.require_somewhere(by, "sensor.create")
-        row = {"uuid": self._new_uuid(), "status": "pending", **_given(values)}
+        row = {"uuid": self._new_uuid(), "status": "pending", **given_of(values)}
         area_id = row.pop("areaId", None)
 
         def write(tx: Transaction) -> Row:
@@ -99,7 +99,7 @@ class Sensors:
             _check_uuid(tx, row["uuid"], owner)
             sensor_id = sensors.create(tx, row)
             if area_id is not None:
-                sensors.put(tx, sensor_id, area_id)
+                SENSORS.put(tx, sensor_id, area_id)
             return _whole(tx, sensor_id)
 
         created = await self._transact(write)
@@ -112,24 +112,25 @@ class Sensors:
         """Change some columns; another `areaId` moves the sensor within its organization.
 
         @raise NotFound, Forbidden, BadRequest: as `create` and `access.require_owned`; Forbidden
-            too when the area belongs to another organization (a System Admin may move it there).
+            too when the area belongs to another organization (a System Admin may move it there);
+            BadRequest when the uuid is in use, there by a device of another organization too.
         """
-        given = _given(changes)
+        given = given_of(changes)
         area_id = given.pop("areaId", None)
 
         def write(tx: Transaction) -> tuple[Row, Row]:
             before = _owned(tx, by, "sensor.update", sensor_id, stated)
-            place = sensors.places(tx, [sensor_id]).get(sensor_id)
-            place_id = None if place is None else place["id"]
-            owner = None if place is None else place["organizationId"]
-            if given.get("uuid", before["uuid"]) != before["uuid"]:
-                _check_uuid(tx, given["uuid"], owner, sensor_id)
-            sensors.change(tx, sensor_id, given)
-            if area_id is not None and area_id != place_id:
-                area = area_of(tx, area_id)
-                if not by.administrator and area["organizationId"] != stated:
+            place = SENSORS.of(tx, [sensor_id]).get(sensor_id, {})
+            owner = was = place.get("organizationId")
+            if area_id is not None and area_id != place.get("id"):
+                owner = area_of(tx, area_id)["organizationId"]
+                if not by.administrator and owner != stated:
                     raise Forbidden("Forbidden: the area belongs to another organization")
-                sensors.put(tx, sensor_id, area_id)
+                SENSORS.put(tx, sensor_id, area_id)
+            uuid = given.get("uuid", before["uuid"])
+            if uuid and (uuid, owner) != (before["uuid"], was):
+                _check_uuid(tx, uuid, owner, sensor_id)
+            sensors.change(tx, sensor_id, given)
             return before, _whole(tx, sensor_id)
 
         before, after = await self._transact(write)
@@ -192,12 +193,3 @@ def _check_uuid(tx: Transaction, uuid: str, owner: int | None, own_id: int | Non
     devices_of = sensors.device_owners(tx, uuid)
     if devices_of and (owner is None or devices_of != {owner}):
         raise BadRequest(_UUID_TAKEN)
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what counts as not given: an empty uuid, and a null area, which would orphan."""
-    return {
-        name: value
-        for name, value in values.items()
-        if not (name in ("uuid", "areaId") and value in ("", None))
-    }

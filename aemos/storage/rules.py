@@ -98,12 +98,6 @@ def nodes_of(tx: Transaction, chain_ids: Sequence[int]) -> dict[int, list[Row]]:
     return found
 
 
-def node_named(tx: Transaction, chain_id: int, name: str) -> Row | None:
-    return tx.one(
-        "SELECT * FROM RuleChainNode WHERE ruleChainId = %s AND name = %s", (chain_id, name)
-    )
-
-
 def create_node(tx: Transaction, values: Mapping[str, Any]) -> int:
     """@return: the id of the new node. @raise DuplicateRow: the chain has one of that name."""
     return tx.insert("RuleChainNode", values)

@@ -5,7 +5,7 @@ Source: spec/data-model.md section 2; `aemos.storage.places` tells what a place 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from aemos.storage.listing import ALL, Condition, Listed, Listing
@@ -44,11 +44,6 @@ def owner(tx: Transaction, sensor_id: int) -> int | None:
     return SENSORS.owner(tx, sensor_id)
 
 
-def places(tx: Transaction, sensor_ids: Sequence[int]) -> dict[int, Row]:
-    """@return: sensor id -> its place: `id`, `name`, `organizationId`, `organizationName`."""
-    return SENSORS.of(tx, sensor_ids)
-
-
 def device_owners(tx: Transaction, uuid: str) -> set[int | None]:
     """@return: the owners of devices of this uuid; None among them = a device without owner."""
     rows = tx.all(
@@ -69,8 +64,3 @@ def change(tx: Transaction, sensor_id: int, changes: Mapping[str, Any]) -> None:
     """Change columns; with none given, nothing. @raise DuplicateRow: the uuid is in use."""
     if changes:
         tx.update("Sensor", sensor_id, changes)
-
-
-def put(tx: Transaction, sensor_id: int, area_id: int) -> None:
-    """Place a sensor in this area and no other."""
-    SENSORS.put(tx, sensor_id, area_id)

@@ -152,6 +152,11 @@ async def test_a_sensor_cannot_speak_for_a_device_of_another_organization(farm: 
         assert reply.status == 400
     reply = await farm.call("POST", "/sensors", "south-admin", {**body, "areaId": 2})
     assert reply.status == 201
+    path = f"/sensors/{reply.data['sensor']['id']}?organizationId=2"
+    moved = await farm.call("PATCH", path, "root", {"areaId": 1})
+    assert (moved.status, "unique constraint" in moved.body["message"]) == (400, True)
+    shown = await farm.call("GET", path, "south-admin")
+    assert shown.data["sensor"]["organizationId"] == SOUTH
 
 
 async def test_a_change_keeps_what_is_not_given_and_tells_both_uuids(farm: Farm) -> None:
