@@ -57,13 +57,18 @@ class LiveClient(WebSocketClientProtocol):
         await self.closed()
 
 
-async def connect(port: int, *protocols: str, query: str = "") -> LiveClient:
+async def connect(
+    port: int, *protocols: str, query: str = "", headers: dict[str, str] | None = None
+) -> LiveClient:
     """Open a connection to this machine.
 
     @raise ConnectionError: the server did not take it; the text tells its HTTP status.
     """
     factory = WebSocketClientFactory(
-        f"ws://127.0.0.1:{port}/ws/v1{query}", protocols=list(protocols), reactor=reactor
+        f"ws://127.0.0.1:{port}/ws/v1{query}",
+        protocols=list(protocols),
+        headers=headers,
+        reactor=reactor,
     )
     factory.protocol = LiveClient
     # No timers of the library: tests wait for what happens, and want none left behind.

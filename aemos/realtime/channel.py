@@ -21,7 +21,6 @@ from aemos.realtime.session import Sessions
 
 _CLOSE_STATUS = {
     "going_away": 1001,
-    "text_only": 1003,
     "unauthenticated": 4401,
     "token_expired": 4401,
     "authenticate_timeout": 4408,

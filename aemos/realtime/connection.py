@@ -73,6 +73,11 @@ class Connection(WebSocketServerProtocol):
 
     # What a door asks for
 
+    def send(self, octets: bytes) -> None:
+        """Write complete frames."""
+        # What Autobahn's sendData adds for its log costs more than everything up to here.
+        self.transport.write(octets)
+
     def read(self, wanted: bool) -> None:
         """Read on from the client, or let it wait."""
         if wanted:
@@ -107,6 +112,11 @@ class ConnectionFactory(WebSocketServerFactory):
             failByDrop=False,
             allowNullOrigin=True,
         )
+        # Autobahn copies all options into each connection, and prints them for a line of its debug
+        # log whether there is one or not: half of what a connection costs. A class has them once.
+        options = {name: getattr(self, name) for name in self.protocol.CONFIG_ATTRS}
+        name, members = self.protocol.__name__, {**options, "CONFIG_ATTRS": ()}
+        self.protocol = type(name, (self.protocol,), members)  # type: ignore[assignment]
         self.clock = reactor
         self.connections: set[Connection] = set()
         self._stopped: Deferred[None] | None = None

@@ -101,7 +101,7 @@ class EngineSocket(Connection):
 
     def write(self, packets: Sequence[bytes]) -> None:
         """Part of `Transport`."""
-        self.sendData(b"".join(map(text_frame, packets)))
+        self.send(b"".join(map(text_frame, packets)))
 
     def read(self, wanted: bool) -> None:
         """Part of `Transport`: nor is anything read from a client that does not read."""

@@ -157,7 +157,7 @@ class Session:
         """
         if self._hears(event, room):
             self._door.send_event(event, room)
-        elif not room.startswith("organization-"):
+        elif not room.startswith("organization-") and not self._belongs(event):
             self._leave([room])
             self._door.rooms_lost([room])
 
@@ -168,6 +168,14 @@ class Session:
     def _hears(self, event: Event, room: str) -> bool:
         # A room that is a number belongs to the user of that id: nobody else gets into it.
         return room.isdigit() or self._sessions.sees(self.principal, event)
+
+    def _belongs(self, event: Event) -> bool:
+        """@return: whether it is about something of an organization of this principal's.
+
+        It may still lack the permission for this kind of event: one who may view devices but no
+        sensors hears the states in the room of a device, and not its alarms.
+        """
+        return event.organization_id in self.principal.organizations
 
     def end(self) -> None:
         """Leave everything; the connection is gone or going. May be called twice."""

@@ -43,10 +43,17 @@ class ChannelProtocol(Connection):
         super().dataReceived(data)
 
     def onConnect(self, request: Any) -> str | None:
-        """Choose the subprotocol; what is offered beside ours is the token."""
+        """Choose the subprotocol; what is offered beside ours is the token.
+
+        Clients that can set headers, which browsers cannot, may send it as Bearer.
+        """
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            self._aemos_token = token.strip()
         if SUBPROTOCOL not in request.protocols:
             return None
-        self._aemos_token = next((each for each in request.protocols if each != SUBPROTOCOL), "")
+        offered = (each for each in request.protocols if each != SUBPROTOCOL)
+        self._aemos_token = next(offered, self._aemos_token)
         return SUBPROTOCOL
 
     def onOpen(self) -> None:
@@ -77,8 +84,7 @@ class ChannelProtocol(Connection):
 
     def write(self, octets: bytes) -> None:
         """Part of `Socket`."""
-        # What Autobahn's sendData adds for its log costs more than everything up to here.
-        self.transport.write(octets)
+        self.send(octets)
 
     def ping(self) -> None:
         """Part of `Socket`."""
@@ -121,6 +127,7 @@ class ChannelResource(Upgrade):
 
 
 def _refuse(request: Request, status: int, message: str) -> bytes:
-    request.setResponseCode(status)
+    # Twisted has no phrase for 426.
+    request.setResponseCode(status, b"Upgrade Required" if status == 426 else None)
     request.responseHeaders.setRawHeaders(b"content-type", [b"application/json; charset=utf-8"])
     return json.encode({"status": "fail", "statusCode": status, "message": message})

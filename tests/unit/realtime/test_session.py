@@ -6,9 +6,9 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from aemos.errors import StorageUnavailable, Unauthenticated
-from aemos.model import Principal, PrincipalKind
-from aemos.services.events import UserChanged
-from tests.unit.realtime.stage import NOON, Connection, World, reading, user
+from aemos.model import Instant, Principal, PrincipalKind
+from aemos.services.events import AlarmChanged, UserChanged
+from tests.unit.realtime.stage import NOON, Connection, World, changed_state, reading, user
 
 
 async def signed_in(world: World, token: str = "ada"):
@@ -48,6 +48,24 @@ async def test_a_sensor_that_moved_to_another_organization_is_not_heard_any_more
     world.store(reading(1), organization=20)
     assert (connection.events, connection.lost) == ([], ["telemetry-1"])
     assert (session.rooms, world.hub.rooms) == (set(), 0)
+
+
+async def test_what_one_may_not_hear_of_ones_own_organization_takes_no_room():
+    world = World()
+    connection = Connection()
+    session = world.sessions.open(connection)
+    world.tokens.principals["eve"] = Principal(
+        PrincipalKind.USER, "eve@example.org", 5, {10: frozenset({"device.view"})}
+    )
+    world.rights.organizations["device-uuid-p-1"] = 10
+    await session.authenticate("eve")
+    await session.join(["device-uuid-p-1"])
+    world.events.publish(
+        AlarmChanged("raised", 10, "p-1", Instant.of(NOON), "", {"id": 1, "status": "active"})
+    )
+    assert (connection.events, connection.lost) == ([], [])
+    world.events.publish(changed_state())
+    assert connection.events == [("device-state-change", "device-uuid-p-1")]
 
 
 async def test_only_a_system_admin_hears_what_belongs_to_no_organization():

@@ -67,6 +67,14 @@ async def test_a_token_in_a_message_signs_in():
         await client.leave()
 
 
+@pytest.mark.parametrize("protocols", [(), ("aemos.v1",)])
+async def test_a_bearer_token_of_the_handshake_signs_in(protocols):
+    async with serving() as server:
+        client = await connect(server.port, *protocols, headers={"Authorization": "Bearer ada"})
+        assert (await client.hear())["organizations"] == [10]
+        await client.leave()
+
+
 async def test_a_forged_token_of_the_handshake_closes_with_4401_without_waiting_for_a_timer():
     async with serving(Clock()) as server:
         client = await connect(server.port, "aemos.v1", "forged")
@@ -112,7 +120,7 @@ async def test_too_many_connections_are_refused_and_a_left_one_makes_room():
 async def test_a_plain_request_is_told_to_upgrade():
     async with serving() as server:
         response = await treq.get(f"http://127.0.0.1:{server.port}/ws/v1", persistent=False)
-        assert response.code == 426
+        assert (response.code, response.phrase) == (426, b"Upgrade Required")
         assert (await response.json())["statusCode"] == 426
 
 
