@@ -241,7 +241,7 @@ class Mqtt:
     max_inflight: int = setting(
         100, "unacknowledged messages towards one client", valid=between(1, 65535)
     )
-    max_queued: int = setting(1000, "messages waiting for one client", valid=at_least(1))
+    max_queued: int = setting(10_000, "messages waiting for one client", valid=at_least(1))
     max_queued_bytes: int = setting(
         8 * 1024 * 1024, "bytes waiting for one client", valid=at_least(1)
     )
@@ -263,7 +263,7 @@ class Mqtt:
     )
     max_unacknowledged_bytes: int = setting(1024 * 1024, "bytes of the same", valid=at_least(1))
     max_unreleased: int = setting(
-        10_000, "QoS 2 messages of one client that it has not released (PUBREL)", valid=at_least(1)
+        65_535, "QoS 2 messages of one client that it has not released (PUBREL)", valid=at_least(1)
     )
     max_output: int = setting(
         4 * 1024 * 1024,

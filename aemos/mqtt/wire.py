@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from aemos.mqtt.packets.fields import MalformedPacket
 
-CONNECT_LIMIT = 128 * 1024
-"""The largest first packet. A CONNECT with the longest client id that 3.1.1 allows fits twice."""
+CONNECT_LIMIT = 12 + 5 * (2 + 0xFFFF)
+"""The largest first packet: a CONNECT of MQTT 3.1 whose five fields are as long as fields can be."""
 
 
 class Splitter:

@@ -170,6 +170,15 @@ def test_will_with_an_empty_payload_is_published() -> None:
     assert watch.publishes() == [Publish("will/c", b"")]
 
 
+@pytest.mark.parametrize(("level", "code"), [(3, b"\2"), (4, b"\5")])
+def test_connect_whose_fields_are_as_long_as_fields_can_be_is_read(level: int, code: bytes) -> None:
+    """[MQTT-3.1.3-1] It is answered for what it says: a long client id in 3.1, a wrong password."""
+    longest = "x" * 0xFFFF
+    will = Will(longest, longest.encode())
+    packet = Connect(longest, level, True, 0, will, longest, longest.encode())
+    assert refused(packet.encode()) == b"\x20\2\0" + code
+
+
 def test_disconnect_removes_the_will_for_good() -> None:
     """[MQTT-3.1.2-10] [MQTT-3.14.4-3]"""
     stage = Stage()

@@ -210,6 +210,16 @@ def test_qos_2_ids_of_a_clean_session_are_forgotten_with_it() -> None:
     assert len(sub.publishes()) == 2
 
 
+def test_client_may_have_every_packet_id_under_way() -> None:
+    """[MQTT-2.3.1-2] [MQTT-2.3.1-6]"""
+    client = Stage().client()
+    ids = range(1, 0x10000)
+    client.send(*(Publish("a", b"", 2, packet_id=packet_id) for packet_id in ids))
+    assert client.take() == b"".join(PubRec(packet_id).encode() for packet_id in ids)
+    client.send(*(PubRel(packet_id) for packet_id in ids))
+    assert client.take() == b"".join(PubComp(packet_id).encode() for packet_id in ids)
+
+
 def test_pubrel_and_pubrec_for_unknown_ids_are_answered() -> None:
     """[MQTT-4.3.3-2] The peer ends its flow; other unknown acknowledgements are ignored."""
     client = Stage().client()
