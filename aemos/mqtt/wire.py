@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from aemos.mqtt.packets.fields import MalformedPacket
 
 CONNECT_LIMIT = 12 + 5 * (2 + 0xFFFF)
-"""The largest first packet: a CONNECT of MQTT 3.1 whose five fields are as long as fields can be."""
+"""The largest first packet: a CONNECT of MQTT 3.1 with five fields as long as fields can be."""
 
 
 class Splitter:
