@@ -245,6 +245,20 @@ async def test_rooms_are_joined_within_ones_organization(asked: Asked) -> None:
     assert not await asked.join(asked.viewer, f"telemetry-{ids['variable-a']}")
 
 
+async def test_a_system_admin_joins_the_rooms_of_what_is_in_no_area_yet(asked: Asked) -> None:
+    administrator = Principal(PrincipalKind.USER, "root@x", 1, administrator=True)
+
+    def plant(tx: Transaction) -> int:
+        sensor = tx.insert("Sensor", {"name": "s", "uuid": "new", "status": "active"})
+        return tx.insert("TelemetryData", {"variableName": "t", "sensorId": sensor})
+
+    variable = await asked.database.transact(plant)
+    for room in (f"telemetry-{variable}", "device-uuid-new"):
+        assert await asked.join(administrator, room), room
+        assert not await asked.join(asked.user, room), room
+    assert not await asked.join(administrator, "7")  # of another user
+
+
 async def test_anonymous_sockets_join_telemetry_rooms_of_listed_organizations_only(
     asked: Asked,
 ) -> None:
