@@ -9,23 +9,26 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from aemos.config.schema import Settings
-from aemos.errors import StartError, StorageUnavailable
+from aemos.errors import RowRefused, StartError, StorageUnavailable
 from aemos.model import Instant
 from aemos.storage import audit, migrate
 from aemos.storage.dialects.base import Dialect, Trouble, translated
 from aemos.storage.location import dialect_of
 from aemos.storage.pool import CheckedPool
 from aemos.storage.transaction import CommitInDoubt, Transaction, in_transaction
-from aemos.storage.writer import Writer
+from aemos.storage.writer import Unit, Writer
 
 T = TypeVar("T")
 
 _ATTEMPTS = 5  # of an ordinary transaction that meets deadlocks
+_AT_ONCE = 1.0  # seconds: a connection that the server has dropped when it was idle says so sooner
+_SAY_AGAIN = 10.0  # seconds after which the same trouble is logged again
+_STANDSTILL = 1.5  # seconds without a commit, while something waits for one
 _PAUSE = 0.01  # seconds between them at most, doubled each time; only its own thread waits
 
 
@@ -46,6 +49,7 @@ class Database:
     def __init__(self, reactor: Any, dialect: Dialect, settings: Settings) -> None:
         self._clock: IReactorTime = reactor
         self.dialect = dialect
+        self._told = "", 0.0
         section = settings.database
         self.writer = Writer(
             reactor,
@@ -120,13 +124,41 @@ class Database:
         return self._pool.run(self._transact, function, args)
 
     def ping(self) -> Deferred[None]:
-        """@return: fails with `StorageUnavailable` while the database is away."""
-        return maybeDeferred(self._ping)
+        """@return: fails with `StorageUnavailable` while the database is away, or stands still."""
+        return ensureDeferred(self._ping())
 
-    def _ping(self) -> Deferred[None]:
+    async def _ping(self) -> None:
         if self.writer.away_since is not None:
             raise StorageUnavailable(f"the database is away since {self.writer.away_since.iso()}")
-        return self.read(lambda tx: tx.value("SELECT 1")).addCallback(lambda _: None)
+        await self.read(lambda tx: tx.value("SELECT 1"))
+        if self.writer.queued:
+            await self._progress()
+
+    def _progress(self) -> Deferred[None]:
+        """Somebody who locks a table holds up the writer alone, and reading goes on.
+
+        @return: fires when what is queued is committed, or at least some of it before long; fails
+            with `StorageUnavailable` otherwise.
+        """
+        answer: Deferred[None] = Deferred()
+        batches = self.writer.batches
+
+        def committed(error: RowRefused | None) -> None:
+            if timer.active():
+                timer.cancel()
+                answer.callback(None)
+
+        def late() -> None:
+            behind.withdraw()
+            if self.writer.batches > batches:
+                answer.callback(None)
+            else:
+                answer.errback(StorageUnavailable("the database commits nothing"))
+
+        behind = Unit((), committed)
+        timer: IDelayedCall = self._clock.callLater(_STANDSTILL, late)
+        self.writer.submit(behind)
+        return answer
 
     def _read(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         def read() -> T:
@@ -149,7 +181,7 @@ class Database:
         reconnected = False
         attempts = 0
         while True:
-            in_doubt = False
+            in_doubt, began = False, self._clock.seconds()
             try:
                 return work()
             except CommitInDoubt as doubt:
@@ -164,13 +196,23 @@ class Database:
                 continue
             if trouble in (Trouble.LOST, Trouble.AWAY):
                 was_connected = self._pool.forget()
-                if was_connected and not (reconnected or in_doubt):
+                at_once = self._clock.seconds() - began < _AT_ONCE
+                if was_connected and at_once and not (reconnected or in_doubt):
                     reconnected = True
                     continue
+                self._tell(error)
             problem = translated(error, self.dialect)
             if problem is error:
                 raise error
             raise problem from error
+
+    def _tell(self, error: Exception) -> None:
+        """Say in the log why nothing can be read or changed: once, not for each who asked."""
+        text, now = str(error), self._clock.seconds()
+        told, at = self._told
+        if text != told or now - at > _SAY_AGAIN:
+            self._told = text, now
+            self._log.warn("the database is not available: {error}", error=text)
 
     def _now(self) -> Instant:
         return Instant.of(self._clock.seconds())

@@ -54,6 +54,10 @@ class Connection(Protocol):
         """Ask the server, cheaply; never raises."""
         ...
 
+    def abandon(self) -> None:
+        """Called from another thread: make what waits for the database fail now."""
+        ...
+
     def require_version(self) -> None:
         """@raise StartError: the server or library is too old; one line that names the version."""
         ...
@@ -88,7 +92,8 @@ class Dialect(Protocol):
         """Open a connection, ready to use.
 
         @param writing: False = it must not be able to change anything where that can be had.
-        @param patient: no limit on how long a statement takes (migrations).
+        @param patient: at the start, for migrations: no limit on how long a statement takes, and a
+            file that is not there is made.
         """
         ...
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import re
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from aemos.storage.dialects.mysql_values import CONVERSIONS, row_literals
 _OLDEST_MYSQL = (8, 0)
 _OLDEST_MARIADB = (10, 6)
 _PATIENCE = 600  # seconds that a server waits for another one that migrates
+_ROW_LOCK = 1  # seconds that a statement waits for a row
+_TABLE_LOCK = 2  # the same for a table; the server's default is a day
 
 _SQL_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO,PIPES_AS_CONCAT"
 
@@ -50,8 +53,9 @@ _REFUSED = {
     3819,  # ER_CHECK_CONSTRAINT_VIOLATED
     4025,  # MariaDB: ER_CONSTRAINT_FAILED
 }
-# The statement is a mistake of ours: nothing that an operator does would help.
-_OUR_MISTAKE = {ER.PARSE_ERROR, ER.SYNTAX_ERROR, ER.BAD_FIELD_ERROR, ER.WRONG_VALUE_COUNT_ON_ROW}
+# The statement is a mistake of ours: nothing that an operator does would help. An unknown column is
+# none: somebody has changed the table by hand, and what is written had better wait.
+_OUR_MISTAKE = {ER.PARSE_ERROR, ER.SYNTAX_ERROR}
 
 # column 'value', column `db`.`DataStream`.`value`, Field 'value', CONSTRAINT `Device.metadata`
 _COLUMN = re.compile(r"(?:[Cc]olumn|Field|CONSTRAINT) (?:`[^`]*`\.)*['`](?:[^'`]*\.)?([^'`.]+)['`]")
@@ -111,11 +115,24 @@ class MySQLConnection(_PyMySQLConnection):
         self._begun = True
 
     def alive(self) -> bool:
+        timeout = self._read_timeout
+        self.answer_within(self.connect_timeout)
         try:
             self.ping(reconnect=False)
         except Exception:
             return False
+        self.answer_within(timeout)
         return True
+
+    def answer_within(self, seconds: float | None) -> None:
+        """Let the server have so much time for each answer from now on; None = any."""
+        self._read_timeout = self._write_timeout = seconds
+
+    def abandon(self) -> None:
+        connected: socket.socket | None = self._sock  # type: ignore[attr-defined]
+        if connected is not None:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
 
     def require_version(self) -> None:
         text = self.version
@@ -166,7 +183,8 @@ class MySQL:
     _id_step: int = attrs.field(default=1, init=False)
 
     def connect(self, *, writing: bool, patient: bool = False) -> Connection:
-        timeout = None if patient else self.query_timeout
+        # A server that hangs takes connections, and says nothing.
+        timeout = max(1, round(self.connect_timeout))
         connection = MySQLConnection(
             host=self.host,
             port=self.port,
@@ -180,18 +198,19 @@ class MySQL:
             conv=CONVERSIONS,
             autocommit=True,
             client_flag=CLIENT.FOUND_ROWS | (CLIENT.MULTI_STATEMENTS if writing else 0),
-            connect_timeout=max(1, round(self.connect_timeout)),
+            connect_timeout=timeout,
             read_timeout=timeout,
             write_timeout=timeout,
         )
         try:
-            self._prepare(connection)
+            self._prepare(connection, _PATIENCE if patient else _TABLE_LOCK)
         except Exception:
             connection.close()
             raise
+        connection.answer_within(None if patient else self.query_timeout)
         return connection
 
-    def _prepare(self, connection: MySQLConnection) -> None:
+    def _prepare(self, connection: MySQLConnection, table_lock: int) -> None:
         # The original drops what is below a second (spec/data-model.md section 1): so does
         # MariaDB, and MySQL when told to.
         maria = connection.maria
@@ -200,7 +219,8 @@ class MySQL:
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SET SESSION sql_mode = '{mode}', time_zone = '+00:00', "
-                f"{isolation} = 'READ-COMMITTED', innodb_lock_wait_timeout = 1"
+                f"{isolation} = 'READ-COMMITTED', innodb_lock_wait_timeout = {_ROW_LOCK}, "
+                f"lock_wait_timeout = {table_lock}"
             )
             cursor.execute("SELECT @@max_allowed_packet, @@auto_increment_increment")
             self._max_packet, self._id_step = map(int, cursor.fetchone() or ())

@@ -16,26 +16,61 @@ from aemos.storage.dialects.base import Connection, Cursor, Trouble
 _OLDEST = (3, 38, 0)  # STRICT tables, unixepoch()
 
 _PATIENCE = 60.0  # seconds that a migration waits for another process
+_HURRY = 0.1  # seconds that a transaction waits after another one has waited in vain
 
 _DUPLICATE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 _REFUSED = {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}
 
 _CONSTRAINT = re.compile(r"constraint failed: (.*)$")
+# Somebody has changed the schema by hand: what is written has to wait until that is mended.
+_ALTERED = re.compile(r"no such (table|column)|has no column named")
+
+
+class FileMoved(Exception):
+    """What is at the path is no longer the file that was opened."""
 
 
 class SQLiteConnection(sqlite3.Connection):
     """The module's connection and what the pool asks of it."""
 
+    _path = ""
+    _file: tuple[int, int] | None = None
+    _busy_timeout = 0.0
+    _hurried = False
+
+    def opened(self, path: str, busy_timeout: float) -> None:
+        """Remember which file it has opened, and for how long it may wait (seconds)."""
+        self._path, self._file, self._busy_timeout = path, _file_at(path), busy_timeout
+
     def begin(self) -> None:
+        # SQLite writes into a file that was deleted or moved without a word, and with the process
+        # all of that would be gone.
+        if not self.alive():
+            raise FileMoved(f"{self._path} was moved or deleted")
         # Not plain BEGIN: a transaction that reads first could not become a writing one later.
-        self.execute("BEGIN IMMEDIATE")
+        try:
+            self.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            if not self._hurried:  # those behind this one have waited as long by now
+                self._wait_for_others(_HURRY)
+                self._hurried = True
+            raise
+        if self._hurried:
+            self._wait_for_others(self._busy_timeout)
+            self._hurried = False
+
+    def _wait_for_others(self, seconds: float) -> None:
+        self.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
 
     def commit_with(self, sql: str, params: Sequence[Any]) -> None:
         self.execute(sql, params)
         self.commit()
 
     def alive(self) -> bool:
-        return True  # there is no server that could hang up
+        return _file_at(self._path) == self._file  # there is no server that could hang up
+
+    def abandon(self) -> None:
+        self.interrupt()
 
     def require_version(self) -> None:
         if sqlite3.sqlite_version_info < _OLDEST:
@@ -63,18 +98,22 @@ class SQLite:
 
     def connect(self, *, writing: bool, patient: bool = False) -> Connection:
         if not os.path.exists(self.path):
+            if not patient:  # a new file in place of one that was lost would have no tables
+                raise FileMoved(f"{self.path} is not there")
             folder = os.path.dirname(self.path)
             if folder:
                 os.makedirs(folder, exist_ok=True)
             # It holds tokens in clear (DeviceToken.token): nobody else's business.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        timeout = _PATIENCE if patient else self._busy_timeout
         connection = sqlite3.connect(
             self.path,
-            timeout=_PATIENCE if patient else self._busy_timeout,
+            timeout=timeout,
             isolation_level=None,
             check_same_thread=False,  # adbapi closes what its threads opened
             factory=SQLiteConnection,
         )
+        connection.opened(self.path, timeout)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -136,6 +175,8 @@ class SQLite:
     def classify(self, error: Exception) -> Trouble | None:
         if isinstance(error, (OverflowError, UnicodeEncodeError)):
             return Trouble.REFUSED  # an int beyond 64 bits, a lone surrogate
+        if isinstance(error, (FileMoved, OSError)):
+            return Trouble.LOST
         if not isinstance(error, sqlite3.Error):
             return None
         extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
@@ -146,6 +187,8 @@ class SQLite:
             return Trouble.MISSING_REFERENCE
         if code in _REFUSED:
             return Trouble.REFUSED
+        if code == sqlite3.SQLITE_ERROR and _ALTERED.search(str(error)):
+            return Trouble.AWAY
         if code in (sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_RANGE):
             return Trouble.REFUSED if isinstance(error, sqlite3.DataError) else None
         # FULL, READONLY, IOERR, CANTOPEN, CORRUPT ..., and BUSY: another process has been writing
@@ -165,3 +208,12 @@ class SQLite:
         if found is None:
             return ""
         return ", ".join(part.rpartition(".")[2] for part in found.group(1).split(", "))
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """@return: what tells the file at the path from all others; None = there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
