@@ -39,6 +39,7 @@ from aemos.errors import Unavailable
 from aemos.services.alarms.deliveries import DeliveryRefused
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network("2000::/3")  # all of IPv6 that was ever given out for the Internet
 _LATER = frozenset({408, 425, 429})  # refusals of a request that mean: not now
 
 
@@ -56,6 +57,8 @@ def public(address: str, allowed: Sequence[str] = ()) -> bool:
     for network in allowed:
         if found in ip_network(network, strict=False):
             return True
+    if isinstance(found, IPv6Address) and found not in _UNICAST:
+        return False  # such as ::127.0.0.1 and fec0::1, which Python takes for global ones
     return found.is_global and not found.is_multicast
 
 

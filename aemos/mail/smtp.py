@@ -99,7 +99,8 @@ class SmtpMailer:
         message = EmailMessage()
         message["From"] = self._settings.sender
         message["To"] = recipient
-        message["Subject"] = subject
+        # It may be the name of something: a header is one line, whatever somebody has put into it.
+        message["Subject"] = " ".join(subject.split())
         message["Date"] = format_datetime(Instant.of(self._reactor.seconds()).datetime())
         domain = parseaddr(self._settings.sender)[1].rpartition("@")[2]
         message["Message-ID"] = make_msgid(domain=domain)

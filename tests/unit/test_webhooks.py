@@ -168,6 +168,7 @@ async def test_a_name_that_leads_nowhere(farm: Farm) -> None:
         "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "0.0.0.0",
         "100.64.0.1", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fd00::1", "ff02::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::",
+        "::127.0.0.1", "fec0::1", "64:ff9b:1::a00:1", "::ffff:0:127.0.0.1",
     ],
 )  # fmt: skip
 def test_private_addresses(address: str) -> None:
@@ -178,4 +179,5 @@ def test_public_addresses_and_allowed_ones() -> None:
     for address in ("93.184.216.34", "2606:2800:220:1::1", "::ffff:93.184.216.34"):
         assert public(address)
     assert public("10.1.2.3", ["10.0.0.0/8"])
+    assert public("fd00::1", ["fd00::/8"])
     assert not public("10.1.2.3", ["11.0.0.0/8"])

@@ -25,6 +25,8 @@ Address = Annotated[str, Meta(pattern=r"^[!-~]+@[!-~]+$", max_length=254)]
 Secret = Annotated[str, Meta(min_length=8, max_length=256)]
 Headers = Annotated[dict[str, str], Meta(max_length=20)]
 
+_OURS = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+"""Headers that say how a request is sent."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _HEADER_VALUE = re.compile(r"[ -~]{0,1000}")
 
@@ -89,7 +91,8 @@ def check(target: Target) -> None:
         )
     headers = {} if target.headers is UNSET else target.headers
     for name, value in headers.items():
-        if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+        usable = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
+        if not usable or name.lower() in _OURS:
             raise BadRequest('Invalid request body: "target.headers" has one that cannot be sent')
     unknown = sorted(set(PLACEHOLDER.findall(target.template)) - {*WORDS})
     if unknown:

@@ -97,6 +97,7 @@ async def test_a_trial_is_logged_with_what_became_of_it(whole: Whole) -> None:
         ({"type": "webhook", "url": "https://x", "secret": "short"}, "target.secret"),
         ({"type": "webhook", "url": "https://x", "headers": {"A B": "c"}}, "target.headers"),
         ({"type": "webhook", "url": "https://x", "headers": {"A": "b\r\nC: d"}}, "target.headers"),
+        ({"type": "webhook", "url": "https://x", "headers": {"host": "y"}}, "target.headers"),
     ],
 )
 async def test_a_target_that_makes_no_sense_is_refused(

@@ -35,6 +35,14 @@ async def test_a_letter_arrives_as_it_was_written(mailbox: Mailbox) -> None:
     assert "?=" in letter["Subject"]
 
 
+async def test_a_subject_stays_one_header_whatever_is_in_it(mailbox: Mailbox) -> None:
+    subject = "Tank\r\nBcc: eve@example.org\u2028\x0bempty"
+    await SmtpMailer(mailbox.settings(), reactor).send("bob@example.org", subject, "b")
+    letter = await mailbox.letters.get()
+    assert letter["Subject"] == "Tank Bcc: eve@example.org empty"
+    assert letter["Bcc"] is None
+
+
 async def test_it_signs_in_where_it_has_to() -> None:
     mailbox = Mailbox("ada", "secret")
     try:
