@@ -76,7 +76,10 @@ def row_id(text: str) -> int:
     """Read an id out of a path.
 
     @raise NotFound: not a number, so nothing can have that id (spec/http-api.md section 4).
+    @raise Invalid: the name of a parameter, `:id`, which the client did not fill in.
     """
+    if text.startswith(":"):
+        raise Invalid(f"Invalid parameters: {text[:50]} stands for an id")
     if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= _BIGGEST:
         return int(text)
     raise NotFound(f"Resource with ID {text[:50]} not found")

@@ -20,6 +20,7 @@ from aemos.http.schemas import (
     Email,
     Guid,
     Id,
+    Invalid,
     Name,
     Query,
     Short,
@@ -138,6 +139,11 @@ def test_queries_are_text_of_which_the_last_counts() -> None:
 def test_what_is_no_id_is_not_found(text: str) -> None:
     with pytest.raises(NotFound):
         row_id(text)
+
+
+def test_a_parameter_that_was_not_filled_in_is_invalid() -> None:
+    with pytest.raises(Invalid):
+        row_id(":id")
 
 
 def test_ids_are_numbers() -> None:
