@@ -91,8 +91,8 @@ def check(target: Target) -> None:
         )
     headers = {} if target.headers is UNSET else target.headers
     for name, value in headers.items():
-        usable = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
-        if not usable or name.lower() in _OURS:
+        written = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)
+        if not written or name.lower() in _OURS:
             raise BadRequest('Invalid request body: "target.headers" has one that cannot be sent')
     unknown = sorted(set(PLACEHOLDER.findall(target.template)) - {*WORDS})
     if unknown:
