@@ -85,11 +85,17 @@ class Feed:
         self._tell_edit("update-datastream", stream, event.organization_id, event.sensor_uuid)
 
     def _reading_deleted(self, event: ReadingDeleted) -> None:
-        gone = {"id": event.reading_id, "telemetryDataId": event.telemetry_id, "deleted": True}
-        self._tell_edit("delete-datastream", gone, event.organization_id, event.sensor_uuid)
+        gone = deleted_stream(event)
+        # Some clients look for these in `dataStream`, some beside it.
+        self._tell_edit("delete-datastream", gone, event.organization_id, event.sensor_uuid, **gone)
 
     def _tell_edit(
-        self, name: str, stream: dict[str, Any], organization_id: int | None, uuid: str | None
+        self,
+        name: str,
+        stream: dict[str, Any],
+        organization_id: int | None,
+        uuid: str | None,
+        **beside: object,
     ) -> None:
         room = f"telemetry-{stream['telemetryDataId']}"
         rooms = (room, f"organization-{organization_id}")
@@ -97,7 +103,7 @@ class Feed:
             self._hub.tell(
                 name,
                 rooms,
-                {"dataStream": stream, "timestamp": self._now()},
+                {**beside, "dataStream": stream, "timestamp": self._now()},
                 organization_id=organization_id,
                 subject=f"{room}#{stream['id']}",
                 permission="sensor.view",
@@ -285,6 +291,11 @@ class Feed:
 
     def _now(self) -> Instant:
         return Instant.of(self._clock.seconds())
+
+
+def deleted_stream(event: ReadingDeleted) -> dict[str, Any]:
+    """@return: what is told of a reading that is gone."""
+    return {"id": event.reading_id, "telemetryDataId": event.telemetry_id, "deleted": True}
 
 
 def _viewing(kind: PrincipalKind) -> str:

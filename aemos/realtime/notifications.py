@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from aemos.config.socketio import SocketIo
-from aemos.realtime.feed import Feed
+from aemos.realtime.feed import Feed, deleted_stream
 from aemos.realtime.hub import Event, Hub
-from aemos.services.events import DeviceStateChanged, Events, ReadingsStored
+from aemos.services.events import (
+    DeviceStateChanged,
+    Events,
+    ReadingChanged,
+    ReadingDeleted,
+    ReadingsStored,
+)
 from aemos.storage.readings import Reading
 
 EVERYBODY = "organization-*"
@@ -62,15 +68,21 @@ class Notifications(Feed):
             self._timer.cancel()
 
     def _readings_stored(self, event: ReadingsStored) -> None:
-        heard = self._heard
-        all_wanted = self._anybody_in(
-            f"device-uuid-{event.sensor_uuid}", f"organization-{event.organization_id}"
-        ) or (self._broadcast and EVERYBODY in heard)
-        for reading in event.readings:
-            if reading.id is not None and (
-                all_wanted or f"telemetry-{reading.telemetry_id}" in heard
-            ):
-                self._take(reading, event.sensor_uuid, event.organization_id)
+        self._gather(event.readings, event.sensor_uuid, event.organization_id)
+
+    def _reading_changed(self, event: ReadingChanged) -> None:
+        super()._reading_changed(event)
+        # The clients that there are know no other event than that of a new reading.
+        row = event.row
+        edited = Reading(row["value"], row["telemetryDataId"], "", row["recievedAt"], id=row["id"])
+        self._gather((edited,), event.sensor_uuid or "", event.organization_id)
+
+    def _reading_deleted(self, event: ReadingDeleted) -> None:
+        super()._reading_deleted(event)
+        if self._broadcast:
+            told = {"type": "delete", "dataStream": deleted_stream(event)}
+            busy = _Busy(event.sensor_uuid or "", event.organization_id)
+            self._tell_everybody(told, event.telemetry_id, busy)
 
     def _rooms_of_state(self, event: DeviceStateChanged) -> tuple[str, ...]:
         rooms = super()._rooms_of_state(event)
@@ -78,6 +90,20 @@ class Notifications(Feed):
         return (*rooms, EVERYBODY) if for_all else rooms
 
     # Gathering
+
+    def _gather(
+        self, readings: Iterable[Reading], sensor_uuid: str, organization_id: int | None
+    ) -> None:
+        """Take the readings that somebody wants to hear of."""
+        heard = self._heard
+        all_wanted = self._anybody_in(
+            f"device-uuid-{sensor_uuid}", f"organization-{organization_id}"
+        ) or (self._broadcast and EVERYBODY in heard)
+        for reading in readings:
+            if reading.id is not None and (
+                all_wanted or f"telemetry-{reading.telemetry_id}" in heard
+            ):
+                self._take(reading, sensor_uuid, organization_id)
 
     def _take(self, reading: Reading, sensor_uuid: str, organization_id: int | None) -> None:
         busy = self._busy.get(reading.telemetry_id)

@@ -179,16 +179,37 @@ def test_many_busy_variables_leave_messages_their_turn():
     assert wire.writes > 1  # one at the end of each reactor turn
 
 
-def test_edits_and_deletions_are_events_of_their_own():
+EDITED = {"id": 5, "value": "7", "telemetryDataId": 1, "recievedAt": Instant(0)}
+
+
+def test_an_edit_is_an_event_of_its_own_and_one_that_clients_know():
     world = SocketIoWorld()
     wire = watching(world, "telemetry-1")
-    row = {"id": 5, "value": "7", "telemetryDataId": 1, "recievedAt": Instant(0)}
-    world.events.publish(ReadingChanged(row, 10, "s-1"))
+    world.events.publish(ReadingChanged(EDITED, 10, "s-1"))
+    (first, changed), (second, known) = wire.events()
+    assert (first, second) == ("update-datastream", "new-datastream")
+    assert changed["dataStream"] == known["dataStream"]
+    assert (known["dataStream"]["id"], known["dataStream"]["value"]) == (5, "7")
+
+
+def test_an_edit_of_a_busy_variable_waits_for_its_turn():
+    world = SocketIoWorld()
+    wire = watching(world, "telemetry-1")
+    world.store(reading(1, "1"))
+    world.events.publish(ReadingChanged(EDITED, 10, "s-1"))
+    assert [name for name, _ in wire.events()] == ["new-datastream", "update-datastream"]
+    world.clock.advance(1)
+    assert told(wire) == [("new-datastream", "7")]
+
+
+def test_a_deletion_is_an_event_of_its_own():
+    world = SocketIoWorld()
+    wire = watching(world, "telemetry-1")
     world.events.publish(ReadingDeleted(5, 1, 10, "s-1"))
-    assert [(name, data["dataStream"].get("deleted")) for name, data in wire.events()] == [
-        ("update-datastream", None),
-        ("delete-datastream", True),
-    ]
+    [(name, data)] = wire.events()
+    assert name == "delete-datastream"
+    gone = {"id": 5, "telemetryDataId": 1, "deleted": True}
+    assert data == {**gone, "dataStream": gone, "timestamp": data["timestamp"]}
 
 
 def test_with_broadcasting_everybody_hears_what_is_theirs():
@@ -203,6 +224,11 @@ def test_with_broadcasting_everybody_hears_what_is_theirs():
         assert (first, second) == ("datastreams-update",) * 2
         assert (created["type"], created["dataStream"]["value"]) == ("create", "0")
         assert (batch["type"], batch["telemetryDataId"], batch["count"]) == ("batch", 1, 3)
+    world.events.publish(ReadingDeleted(5, 1, 10, "s-1"))
+    for wire in told_of:
+        [(name, deleted)] = wire.events()
+        assert (name, deleted["type"]) == ("datastreams-update", "delete")
+        assert deleted["dataStream"] == {"id": 5, "telemetryDataId": 1, "deleted": True}
     assert other.events() == []
 
 
