@@ -306,3 +306,77 @@ def test_rows_36_to_41_rule_chains(dashboard: Dashboard) -> None:
     dashboard.scoped("DELETE", f"rule-chains/nodes/{nodes[1]['id']}", status=204)
     dashboard.scoped("DELETE", path, status=204)
     dashboard.scoped("GET", path, status=404)
+
+
+def org_admin(root: Dashboard) -> Dashboard:
+    """Somebody who has signed up, and whom the System Admin has made Org Admin of the selected
+    organization: whom the guards look at, unlike a System Admin."""
+    member = Dashboard(root.server, organization=root.organization)
+    signup = {
+        "userName": "Olga", "email": f"olga-{root.organization}@example.org", "password": PASSWORD,
+        "termsAndConditions": True, "phoneNumber": "", "notifyByEmail": False, "notifyBySMS": False,
+    }  # fmt: skip
+    data = member.call("POST", "auth/signup", signup, 201)
+    member.token = data["token"]
+    (role,) = [role["id"] for role in root.call("GET", "roles") if role["name"] == "Org Admin"]
+    body = {"roleId": role, "organizationId": root.organization}
+    root.call("POST", f"user-roles/{data['user']['id']}", body)
+    return member
+
+
+def test_an_org_admin_sets_up_and_clears_away_a_field(dashboard: Dashboard) -> None:
+    organization = new_organization(dashboard)
+    olga = org_admin(dashboard)
+    assert [row["id"] for row in olga.scoped("GET", "organizations")["organizations"]] == [
+        organization
+    ]
+    assert set(olga.call("GET", "auth/me")["permissions"]) >= PERMISSIONS - {
+        "organization.create",
+        "organization.delete",
+    }
+    change = {"organizationId": organization, "name": "Olga's farm"}
+    olga.scoped("PATCH", f"organizations/{organization}", change)
+    area, other = new_area(olga), new_area(olga, "Other")
+    sensor, pump = new_sensor(olga, area), new_device(olga, area)
+    variable = {"sensorId": sensor["id"], "variableName": "temperature", "datatype": "float"}
+    olga.call("POST", "telemetry", variable, 201)
+    (telemetry,) = olga.scoped("GET", f"sensors/{sensor['id']}")["sensor"]["TelemetryData"]
+    olga.call("PATCH", f"telemetry/{telemetry['id']}", {"variableName": "t", "datatype": "int"})
+    form = {"name": "P2", "description": "", "status": "active", "uuid": "", "areaId": other}
+    moved = olga.scoped("PATCH", f"sensors/{sensor['id']}", form)["sensor"]
+    assert (moved["uuid"], moved["areaId"]) == (sensor["uuid"], other)
+    edit = {"organizationId": organization, "name": "Pump 2", "status": "active"}
+    olga.call("PATCH", f"devices/{pump['id']}", edit)
+
+    state = {"stateName": "power", "dataType": "string", "defaultValue": "off",
+             "allowedValues": []}  # fmt: skip
+    state_id = olga.call("POST", f"device-states/device/{pump['id']}", state, 201)["id"]
+    olga.call("PATCH", f"device-states/{state_id}", {**state, "allowedValues": ["on", "off"]})
+    value = {"deviceUuid": pump["uuid"], "stateName": "power", "value": "on"}
+    olga.call("POST", "device-state-instances", {**value, "initiatedBy": "user"}, 201)
+    (shown,) = olga.scoped("GET", f"devices/{pump['id']}")["device"]["states"]
+    assert shown["instances"][0]["value"] == "on"
+
+    form = {"name": "Dry", "description": "", "organizationId": organization}
+    chain = olga.scoped("POST", "rule-chains", form, 201)["id"]
+    config = json.dumps({**LEAF, "UUID": sensor["uuid"]})
+    body = {"ruleChainId": chain, "type": "filter", "name": "hot", "config": config,
+            "nextNodeId": None}  # fmt: skip
+    node = olga.scoped("POST", "rule-chains/nodes", body, 201)["id"]
+    olga.scoped("PATCH", f"rule-chains/nodes/{node}", {"name": "hot 2", "config": config})
+    (seen,) = olga.scoped("GET", "rule-chains")
+    assert [one["name"] for one in seen["nodes"]] == ["hot 2"]
+
+    olga.scoped("DELETE", f"rule-chains/nodes/{node}", status=204)
+    olga.scoped("DELETE", f"rule-chains/{chain}", status=204)
+    assert olga.call("DELETE", f"device-states/{state_id}")["status"] == "success"
+    for path in (f"devices/{pump['id']}", f"sensors/{sensor['id']}", f"areas/{area}"):
+        olga.scoped("DELETE", path, status=204)
+    assert [each["id"] for each in olga.scoped("GET", "areas")["areas"]] == [other]
+    # 403, never 401: on that the dashboard signs its user out.
+    olga.scoped("POST", "organizations", {"name": "Mine"}, 403)
+    olga.scoped("DELETE", f"organizations/{organization}", status=403)
+    olga.organization = 1  # what the dashboard sends when no organization is selected
+    for path in ("sensors", "devices", "rule-chains", "areas/organization/1"):
+        olga.scoped("GET", path, status=403)
+    assert [each["id"] for each in olga.scoped("GET", "areas")["areas"]] == [other]
