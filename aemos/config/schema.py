@@ -116,6 +116,11 @@ class Http:
         "a request that waits longer than this for its commit is answered 503",
         valid=more_than(0),
     )
+    answer_timeout: float = setting(
+        20.0,
+        "a request without an answer after this is answered 503; what it asks for may happen yet",
+        valid=more_than(0),
+    )
     rate_limit: bool = setting(True, "limit requests per address", env="ENABLE_RATE_LIMIT")
     rate_limit_max: int = setting(
         10_000, "requests per address and window", env="RATE_LIMIT_MAX", valid=at_least(1)

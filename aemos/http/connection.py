@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, AnyStr
 
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
-from aemos.errors import AemosError, BadRequest
+from aemos.errors import AemosError, BadRequest, Unavailable
 from aemos.http import headers
 from aemos.http.bodies import PayloadTooLarge
 from aemos.http.render import Answer, failure, write
@@ -23,6 +26,7 @@ from aemos.http.render import Answer, failure, write
 if TYPE_CHECKING:
     from aemos.http.site import Site
 
+_NO_ANSWER = Unavailable("The server has no answer yet: what was asked for may be done, or not")
 _ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 
 
@@ -85,7 +89,8 @@ class ApiRequest(server.Request):
     `cors` and `ready_lines` are header lines of its answer as sent, each beginning with CRLF;
     `template` is the path of its route as logs and metrics name it, `address` that of the client,
     `network` what counts as one client; `id` finds it in the log. `held` is set where the client
-    waits on purpose, and the time says nothing about the server.
+    waits on purpose, and the time says nothing about the server; `patience` is what is left to do
+    so, in seconds beyond `answer_timeout`.
     """
 
     channel: Channel
@@ -95,6 +100,7 @@ class ApiRequest(server.Request):
     network = ""
     id = ""
     held = False
+    patience = 0.0
     cors = headers.CORS
     ready_lines = b""
     defaultContentType = None
@@ -166,12 +172,40 @@ class ApiRequest(server.Request):
         self.setHeader("Content-Length", "0")
         self.answer(Answer(status=204))
 
+    def answer_in_time(self, work: Deferred[None]) -> None:
+        """See to it that the client gets an answer even if `work` takes too long to give one.
+
+        The work goes on: what it has changed must still be told to the rest of the server.
+        """
+        clock = self.site.reactor
+        timer: IDelayedCall
+
+        def late() -> None:
+            nonlocal timer
+            more, self.patience = self.patience, 0.0
+            if more:
+                timer = clock.callLater(more, late)
+            elif self.channel is not None and not self.startedWriting:
+                if self.producer is not None:
+                    self.unregisterProducer()
+                # Without Retry-After, which says that nothing was done.
+                self.answer(attrs.evolve(failure(_NO_ANSWER), headers={}))
+
+        def ended(result: None) -> None:
+            if timer.active():
+                timer.cancel()
+
+        timer = clock.callLater(self.site.answer_timeout, late)
+        work.addCallback(ended)
+
     def answer(self, answer: Answer, status: int = 200) -> None:
-        """Send an answer in one piece and finish; a client that has gone gets none.
+        """Send an answer in one piece and finish.
+
+        A client that has gone, or has been answered because this one took too long, gets none.
 
         @param status: the one for an answer that names none.
         """
-        channel = self.channel
+        channel = None if self.finished else self.channel
         if channel is not None:
             body = write(self, answer, status)
             self.startedWriting = 1

@@ -73,6 +73,8 @@ class Api:
             request.template = template
             work = ensureDeferred(self._answer(endpoint, request, parameters))
             work.addErrback(request.processingFailed)
+            if not work.called:
+                request.answer_in_time(work)
 
         return serve
 

@@ -45,6 +45,10 @@ class Call:
         """Where it comes from: the address of the client, of an IPv6 client its /64."""
         return str(getattr(self.request, "network", ""))
 
+    def may_take(self, seconds: float) -> None:
+        """Let the answer take so much longer than `http.answer_timeout`."""
+        self.request.patience = seconds  # type: ignore[attr-defined]
+
     @property
     def bearer(self) -> str | None:
         """The token of `Authorization: Bearer <token>`; None for another scheme or none."""

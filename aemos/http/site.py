@@ -64,6 +64,7 @@ class Site(server.Site):
             if getattr(child, "answers_options", False)
         )
         self.max_body = settings.max_body
+        self.answer_timeout = settings.answer_timeout
         self._observe = observe
         self.connections: WeakSet[Channel] = (
             WeakSet()

@@ -9,8 +9,10 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from aemos.errors import AemosError, Unavailable
 from aemos.http.connection import ApiRequest
 
 _log = Logger()
@@ -34,24 +36,29 @@ class Stream:
 async def send(request: ApiRequest, stream: Stream, status: int) -> None:
     """Write the head and all chunks, and finish.
 
-    When a chunk cannot be had the connection is cut: the client must not take a part for the whole.
+    Nothing is written when the request was answered already, because this took too long. When a
+    chunk cannot be had the connection is cut: the client must not take a part for the whole.
+
+    @raise AemosError: the first chunk cannot be had, so that there is an answer to give yet.
     """
-    for name, value in stream.headers.items():
-        request.setHeader(name, value)
-    request.setHeader("Content-Type", stream.content_type)
-    request.setResponseCode(status)
+    if request.finished:
+        await stream.chunks.aclose()
+        return
     valve, head_at = _Valve(), request.site.reactor.seconds()
-    gone = request.notifyFinish().addErrback(lambda _: valve.stopProducing())
+    request.notifyFinish().addBoth(lambda _: valve.stopProducing())
     try:
         if request.method != b"HEAD":
             request.registerProducer(valve, True)
-            await _pour(request, stream, valve)
-    except Exception:
-        _log.failure("an answer broke off, request {id}", id=request.id)
-        transport: Any = request.channel and request.channel.transport
-        if transport is not None:
-            transport.abortConnection()
-        await gone
+            if stream.endless:  # who waits for events knows that it is heard
+                _begin(request, stream, status)
+            await _pour(request, stream, status, valve)
+        if not valve.closed:
+            _begin(request, stream, status)
+    except Exception as error:
+        if not valve.closed and not request.startedWriting and isinstance(error, AemosError):
+            request.unregisterProducer()
+            raise
+        _broke_off(request, error)
     finally:
         await stream.chunks.aclose()
     if stream.endless:
@@ -62,13 +69,34 @@ async def send(request: ApiRequest, stream: Stream, status: int) -> None:
         request.finish()
 
 
-async def _pour(request: ApiRequest, stream: Stream, valve: _Valve) -> None:
+def _begin(request: ApiRequest, stream: Stream, status: int) -> None:
+    """Write the head, if that was not done."""
+    if not request.startedWriting:
+        for name, value in stream.headers.items():
+            request.setHeader(name, value)
+        request.setHeader("Content-Type", stream.content_type)
+        request.setResponseCode(status)
+        request.write(b"")
+
+
+async def _pour(request: ApiRequest, stream: Stream, status: int, valve: _Valve) -> None:
     async for chunk in stream.chunks:
         if not valve.closed:
+            _begin(request, stream, status)
             request.write(chunk)
             await valve.opened()
         if valve.closed:
             return
+
+
+def _broke_off(request: ApiRequest, error: Exception) -> None:
+    if isinstance(error, Unavailable):
+        _log.warn("an answer broke off, request {id}: {error}", id=request.id, error=error)
+    else:
+        _log.failure("an answer broke off, request {id}", Failure(error), id=request.id)
+    if not request.finished and request.channel is not None:
+        transport: Any = request.channel.transport
+        transport.abortConnection()
 
 
 @implementer(IPushProducer)

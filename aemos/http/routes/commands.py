@@ -81,6 +81,7 @@ class CommandRoutes:
             )
         command = await self._commands.give(call.principal, device, body.order())
         if query.wait:
+            call.may_take(query.wait)
             command = await self._commands.reply(command, query.wait)
         return success(data={"command": command})
 
