@@ -10,8 +10,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.server import Request
 
 from aemos.config.schema import Http
+from aemos.errors import Forbidden
 
 _MAX_ADDRESSES = 100_000
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 Address = IPv4Address | IPv6Address
 
@@ -57,6 +59,14 @@ def network(address: str) -> str:
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, 64), strict=False))
     return address
+
+
+def require_localhost(request: Request) -> None:
+    """@raise Forbidden: it comes from elsewhere, or may do so: a proxy has touched it."""
+    address = _parse(str(getattr(request.getClientAddress(), "host", "")))
+    local = address is not None and address.is_loopback
+    if not local or any(request.getHeader(name) is not None for name in _FORWARDED):
+        raise Forbidden("This endpoint is restricted to localhost only")
 
 
 @attrs.frozen

@@ -18,9 +18,10 @@ from twisted.web.server import Request
 
 import aemos
 from aemos import __version__
-from aemos.errors import NotFound
+from aemos.errors import Forbidden, NotFound
 from aemos.http import headers
 from aemos.http.connection import ApiRequest
+from aemos.http.limits import require_localhost
 from aemos.http.render import Answer, Shape, accepted, failure, known, write
 
 WEB = Path(aemos.__file__).parent / "web"
@@ -55,6 +56,9 @@ PAGES = {
     "/deviceSocketClient.html": ("deviceSocketClient.html", _POLICY + _ANY_SERVER),
 }
 """Path -> file and policy of each page."""
+
+LOCAL = "/socketClient.html"
+"""Compat: for this machine only; `/deviceSocketClient.html` is the same page for everybody."""
 
 
 @attrs.frozen(eq=False)
@@ -140,9 +144,14 @@ class _Page(_Served):
         super().__init__(policy)
         self._files, self._name, self.template = files, name, path
 
-    def render_GET(self, request: Request) -> bytes:
+    def render_GET(self, request: ApiRequest) -> bytes:
         """Part of `IResource`; HEAD comes here, too."""
         self.begin(request)
+        if self.template == LOCAL:
+            try:
+                require_localhost(request)
+            except Forbidden as error:
+                return write(request, failure(error, Shape.E2))
         try:
             self._files.get(LIBRARIES)
         except NotFound:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import ClassVar
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.server import Request
 
-from aemos.errors import Forbidden
 from aemos.http import insomnia
+from aemos.http.limits import require_localhost
 from aemos.http.render import Answer, Shape
 from aemos.http.routing import API, Auth, Call, Group, route, table
 from aemos.model import Instant
-
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 
 class InsomniaRoutes:
@@ -30,20 +26,9 @@ class InsomniaRoutes:
     @route("GET", "", auth=Auth.OPEN, errors=Shape.E2)
     async def export(self, call: Call) -> Answer:
         """Export every route as an Insomnia collection."""
-        _require_localhost(call.request)
+        require_localhost(call.request)
         host = call.request.getHost()
         base_url = f"http://127.0.0.1:{getattr(host, 'port', 3000)}"
         document = insomnia.export(table(self._groups), base_url, Instant.of(self._clock.seconds()))
         name = 'attachment; filename="aemos-api-insomnia.json"'
         return Answer(document, headers={"Content-Disposition": name})
-
-
-def _require_localhost(request: Request) -> None:
-    """@raise Forbidden: it comes from elsewhere, or may do so: a proxy has touched it."""
-    address = getattr(request.getClientAddress(), "host", "")
-    try:
-        local = ip_address(address).is_loopback
-    except ValueError:
-        local = False
-    if not local or any(request.getHeader(name) is not None for name in _FORWARDED):
-        raise Forbidden("This endpoint is restricted to localhost only")

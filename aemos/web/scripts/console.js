@@ -72,7 +72,7 @@ function Shell() {
       <nav class="menu" aria-label="Views">
         ${open.map(({ key, title }) => html`<a key=${key} href=${`#/${key}`} aria-current=${here?.key === key ? "page" : undefined}>
           <svg viewBox="0 0 24 24" aria-hidden="true"><path d=${ICONS[key]} /></svg>${title}</a>`)}
-        <div class="more"><a href="/mqttClient.html">MQTT test client</a><a href="/socketClient.html">Socket.IO test client</a><a href="/docs">Guides</a><a href="/api/v1/docs">API reference</a></div>
+        <div class="more"><a href="/mqttClient.html">MQTT test client</a><a href="/deviceSocketClient.html">Socket.IO test client</a><a href="/docs">Guides</a><a href="/api/v1/docs">API reference</a></div>
       </nav>
       <main class="view" id="main" tabindex="-1">
         ${View ? html`<${View} key=${`${at.key}/${at.id}`} id=${at.id} organization=${at.organization} served=${served} />`

@@ -84,6 +84,15 @@ async def test_a_page_may_load_from_this_server_only_and_holds_no_script(
             assert (await served.get(name)).code == 200, name
 
 
+async def test_one_page_stays_on_this_machine(served: Served) -> None:
+    for name in ("Forwarded", "X_Forwarded_For", "Via"):
+        answer = await served.get("/socketClient.html", **{name: "127.0.0.1"})
+        assert answer.code == 403
+        message = "This endpoint is restricted to localhost only"
+        assert await answer.json() == {"status": "error", "message": message}
+        assert (await served.get("/deviceSocketClient.html", **{name: "1.2.3.4"})).code == 200
+
+
 async def test_what_the_browser_has_is_not_sent_again_until_it_changes(served: Served) -> None:
     first = await served.get("/web/styles/base.css")
     (tag,) = first.headers.getRawHeaders("ETag")
