@@ -199,10 +199,10 @@ class Authorization:
         if principal.administrator and not room.isdigit():
             # Also of what belongs to no organization yet: a sensor that is in no area, say.
             done(True)
-        elif room.startswith("telemetry-") and room[10:].isdigit():
+        elif (variable := _id_of("telemetry-", room)) is not None:
             self._of_row(
                 identities.organization_of_variable,
-                room[10:],
+                variable,
                 lambda owner: self._hears(principal, owner),
                 done,
             )
@@ -210,23 +210,18 @@ class Authorization:
             self._in_organization(
                 room[12:], lambda owner, kind: principal.may(_viewing(kind), owner), done
             )
-        elif room.startswith("device-") and room[7:].isdigit():
+        elif (device := _id_of("device-", room)) is not None:
             self._of_row(
                 identities.organization_of_device,
-                room[7:],
+                device,
                 lambda owner: principal.may("device.view", owner),
                 done,
             )
-        elif room.startswith("organization-") and room[13:].isdigit():
+        elif (owner := _id_of("organization-", room)) is not None:
             # Of what happens there, a member hears what it holds the right for.
-            owner = int(room[13:])
             done(principal.may("sensor.view", owner) or principal.may("device.view", owner))
         else:
-            done(
-                room.isdigit()
-                and principal.kind is PrincipalKind.USER
-                and int(room) == principal.id
-            )
+            done(principal.kind is PrincipalKind.USER and id_in(room) == principal.id)
 
     def _hears(self, principal: Principal, owner: int) -> bool:
         if principal.kind is PrincipalKind.ANONYMOUS:
@@ -247,7 +242,7 @@ class Authorization:
     def _of_row(
         self,
         owner_of: Callable[..., int | None],
-        row_id: str,
+        row_id: int,
         rule: Callable[[int], bool],
         done: Decided,
     ) -> None:
@@ -255,13 +250,18 @@ class Authorization:
             failure.trap(StorageUnavailable)
             self._clock.callLater(_ASK_AGAIN, self._of_row, owner_of, row_id, rule, done)
 
-        reading: Deferred[int | None] = self._database.read(owner_of, int(row_id))
+        reading: Deferred[int | None] = self._database.read(owner_of, row_id)
         reading.addCallbacks(lambda owner: done(owner is not None and rule(owner)), failed)
         reading.addErrback(
             lambda failure: self._log.failure(
                 "deciding about room of row {row} failed", failure, row=row_id
             )
         )
+
+
+def _id_of(prefix: str, room: str) -> int | None:
+    """@return: the id behind the prefix; None = the room has another name."""
+    return id_in(room.removeprefix(prefix)) if room.startswith(prefix) else None
 
 
 def _viewing(kind: PrincipalKind) -> str:

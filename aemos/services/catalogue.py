@@ -25,6 +25,7 @@ from aemos.services.events import Events, IdentityChanged
 from aemos.storage import identities
 from aemos.storage.database import Database
 
+_LONGEST_UUID = 128  # of 36 characters; what is longer is not looked up, and fills no memory
 _SWEEP = 2000  # identities re-read per sweep: a bounded load on the shared database
 _PAUSE = 1.0  # seconds between attempts while the database is away
 
@@ -142,7 +143,7 @@ class Catalogue:
             self._waiting[uuid].append((found, patient))
             return
         identity = self._known.get(uuid)
-        if identity is not None:
+        if identity is not None or len(uuid) > _LONGEST_UUID:
             found(identity)
             return
         unknown_since = self._unknown.get(uuid)

@@ -15,7 +15,7 @@ LoginDone = Callable[[Principal | AemosError], object]
 BY_CERTIFICATE = Credential(0, "certificate", None)
 """Of who came with a client certificate: valid as long as the device exists, unlike any digest."""
 
-_MAX_NAME = 128  # a uuid has 36; longer names cannot be known and are not looked up
+_LONGEST_TOKEN = 128  # of 64 bytes
 
 
 class DeviceLogin:
@@ -36,7 +36,7 @@ class DeviceLogin:
         `Unauthenticated` is the same for an unknown name and a wrong token; its text is for the
         log. `StorageUnavailable` means that nobody can tell just now.
         """
-        if len(username) > _MAX_NAME or len(token) > _MAX_NAME:
+        if len(token) > _LONGEST_TOKEN:
             done(Unauthenticated("unknown name or wrong token"))
             return
 
@@ -76,10 +76,7 @@ class DeviceLogin:
             else:
                 done(identity or Unauthenticated("the certificate's name is that of no device"))
 
-        if len(name) > _MAX_NAME:
-            done(Unauthenticated("the certificate's name is that of no device"))
-        else:
-            self._catalogue.find(name, found)
+        self._catalogue.find(name, found)
 
     def refresh(self, principal: Principal, done: LoginDone) -> None:
         """Call `done` with the principal as its rights are now, or with why its sessions must end.

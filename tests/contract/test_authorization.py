@@ -240,6 +240,10 @@ async def test_rooms_are_joined_within_ones_organization(asked: Asked) -> None:
         "8",
         "",
         "everything",
+        "²",
+        "telemetry-²",
+        f"device-{'9' * 25}",
+        f"organization-{'9' * 5000}",
     ):
         assert not await asked.join(asked.user, room), room
     assert not await asked.join(asked.viewer, f"telemetry-{ids['variable-a']}")

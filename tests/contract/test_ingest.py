@@ -475,6 +475,12 @@ async def test_identities_are_answered_from_memory_once_known(bench: Bench) -> N
     assert bench.catalogue.held("sensor-1") is None
 
 
+async def test_a_name_that_is_longer_than_any_is_unknown_without_a_look_up(bench: Bench) -> None:
+    answers: list[object] = []
+    bench.catalogue.find("x" * 60_000, answers.append)
+    assert answers == [None]
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
