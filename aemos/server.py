@@ -207,16 +207,32 @@ class Server(LoggedService):
             await self._control.stop()
 
     async def _within(self, ends: float, waiting: list[Deferred[Any]], what: str) -> None:
-        """Wait for all, while the grace lasts; an error is logged and stops nothing."""
+        """Wait for all, while the grace lasts; an error is logged and stops nothing.
+
+        What is not done by then is cancelled, and not waited for: it may be waiting for a database
+        that says nothing.
+        """
+        over: Deferred[None] = Deferred()
         all_done = DeferredList(waiting, consumeErrors=True)
-        timer = self._reactor.callLater(max(0.0, ends - self._reactor.seconds()), all_done.cancel)
-        for succeeded, result in await all_done:
-            if not succeeded:
-                self._log.warn(
-                    "stopping: {what}: {reason}", what=what, reason=result.getErrorMessage()
-                )
-        if timer.active():
-            timer.cancel()
+
+        def late() -> None:
+            all_done.cancel()
+            if not over.called:
+                over.callback(None)
+
+        def done(results: list[tuple[bool, Any]]) -> None:
+            for succeeded, result in results:
+                if not succeeded:
+                    reason = result.getErrorMessage() or "not in time"
+                    self._log.warn("stopping: {what}: {reason}", what=what, reason=reason)
+            if timer.active():
+                timer.cancel()
+            if not over.called:
+                over.callback(None)
+
+        timer = self._reactor.callLater(max(0.0, ends - self._reactor.seconds()), late)
+        all_done.addCallback(done)
+        await over
 
 
 def _spare_the_collector() -> None:

@@ -9,12 +9,13 @@ import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 
 from aemos import json
 from aemos.config import schema
 from aemos.config.alarms import Alarms
-from aemos.errors import BadRequest, Forbidden, Unavailable
+from aemos.errors import BadRequest, Forbidden, StorageUnavailable, Unavailable
 from aemos.mail.smtp import SmtpMailer
 from aemos.model import Instant
 from aemos.services.alarms import forms
@@ -31,12 +32,14 @@ from aemos.services.alarms.targets import (
 )
 from aemos.services.events import AlarmChanged, Events
 from aemos.services.outbox import Outbox
+from aemos.storage import deliveries
 from aemos.storage.database import Database, open_database
 from aemos.storage.listing import ALL
 from tests.conftest import settings_for
 from tests.farm import NORTH, SOUTH, USERS, UUIDS, sow
 from tests.mailbox import Mailbox, text_of
 from tests.mqtt_stage import Stage
+from tests.rows import until
 from tests.yard import Timed
 
 MIDNIGHT = Instant.parse("2026-06-01T00:00:00Z") / 1000
@@ -262,6 +265,30 @@ async def test_what_fails_is_tried_again_after_twice_the_time(world: World) -> N
     assert world.told() == ["raised"]
     (row,) = await world.log(state="sent")
     assert (row["attempts"], row["detail"]) == (4, "answered 200")
+
+
+async def test_what_was_sent_when_the_database_went_away_is_not_sent_again(world: World) -> None:
+    channel = await world.channel(HOOK)
+    transact, refused = world.database.transact, 0
+
+    def without_notes(function: Any, *args: Any) -> Any:
+        nonlocal refused
+        if function is not deliveries.sent:
+            return transact(function, *args)
+        refused += 1
+        return fail(StorageUnavailable("the database is away"))
+
+    world.database.transact = without_notes  # type: ignore[method-assign]
+    await world.alarms.channels.test(ADMIN, channel)
+    await until(lambda: refused == 1)
+    for _ in range(30):
+        world.clock.advance(1)
+    assert refused == 31
+    world.database.transact = transact  # type: ignore[method-assign]
+    world.clock.advance(1)
+    await world.wait(5 * MINUTE)
+    assert world.told() == ["test"]
+    assert await world.states() == [("test", "sent")]
 
 
 async def test_after_so_many_attempts_it_is_given_up(world: World) -> None:

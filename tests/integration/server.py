@@ -66,8 +66,8 @@ class Sensor:
 class Server:
     """One server, started as often as a test likes; its data stays until the folder goes."""
 
-    def __init__(self, folder: Path, url: str, **sections: Mapping[str, Any]) -> None:
-        """@param sections: of the configuration, over those that suit tests.
+    def __init__(self, folder: Path, url: str, **sections: Mapping[str, Any] | float) -> None:
+        """@param sections: of the configuration, or keys of none, over those that suit tests.
 
         A command in `wrapper` starts the process, `taskset` for example. `authority` is the one
         that its TLS listeners trust, for whoever gave it some.
@@ -94,7 +94,10 @@ class Server:
             "log": {"format": "text"},
         }
         for name, section in sections.items():
-            configuration.setdefault(name, {}).update(section)
+            if isinstance(section, Mapping):
+                configuration.setdefault(name, {}).update(section)
+            else:
+                configuration[name] = section
         self._config.write_text(json.dumps(configuration))  # JSON is YAML, too
         self._dialect = dialect_of(schema.Settings(database=schema.Database(url=url)))
 

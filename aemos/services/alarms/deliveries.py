@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from aemos.config.alarms import Alarms as Settings
@@ -26,6 +26,7 @@ from aemos.storage.transaction import Row, Transaction
 _PERIOD = 5.0  # seconds between looks for what is due
 _AT_ONCE = 8  # a receiver that does not answer must not hold up the others
 _LEASE = 120_000  # milliseconds that one attempt may take before another server may try
+_RETRY = 1.0  # seconds until an outcome that the database did not take is offered again
 _FIRST_PAUSE = 10.0  # seconds after the first attempt; twice as long after each other one
 _LONGEST_PAUSE = 3600.0
 _JITTER = 0.25  # so that all that failed together do not come together again
@@ -111,7 +112,7 @@ class Deliveries:
         """Wait until nothing is on its way."""
         while self._claiming is not None or self._sending:
             waiting = [*self._sending] + ([self._claiming] if self._claiming else [])
-            await DeferredList([_following(one) for one in waiting])
+            await gatherResults([_following(one) for one in waiting], consumeErrors=True)
 
     def soon(self) -> None:
         """Send what is due now, without waiting for the next round."""
@@ -156,24 +157,45 @@ class Deliveries:
     async def _deliver(self, claimed: _Claimed) -> None:
         delivery, channel = claimed.delivery, claimed.channel
         number, attempts = delivery["id"], delivery["attempts"]
-        transact = self._database.transact
         try:
             if channel is None or not channel["enabled"]:
                 raise DeliveryRefused("the channel is switched off")
             answer = await self._send[channel["kind"]](channel, delivery)
         except DeliveryRefused as error:
-            await transact(deliveries.failed, number, str(error))
+            await self._note(deliveries.failed, number, str(error))
         except StorageUnavailable as error:
             self._log.debug("delivery {number} comes again: {error}", number=number, error=error)
         except Exception as error:
             detail = f"attempt {attempts}: {error or type(error).__name__}"
             if attempts >= self._settings.delivery_attempts:
                 self._log.warn("delivery {number} is given up: {why}", number=number, why=detail)
-                await transact(deliveries.failed, number, detail)
+                await self._note(deliveries.failed, number, detail)
             else:
-                await transact(deliveries.postpone, number, self._pause(attempts), detail)
+                await self._note(deliveries.postpone, number, self._pause(attempts), detail)
         else:
-            await transact(deliveries.sent, number, answer)
+            await self._note(deliveries.sent, number, answer)
+
+    async def _note(self, outcome: Callable[..., None], number: int, *what: object) -> None:
+        """Write down what became of a delivery.
+
+        While the database is away that is tried again for as long as the delivery is ours: after it
+        the same would be sent once more.
+        """
+        ends = self._clock.seconds() + _LEASE / 1000
+        while True:
+            try:
+                await self._database.transact(outcome, number, *what)
+            except StorageUnavailable as error:
+                if self._stopped or self._clock.seconds() + _RETRY > ends:
+                    self._log.warn(
+                        "what became of delivery {number} is not written down: {error}",
+                        number=number,
+                        error=error,
+                    )
+                    return
+                await deferLater(self._clock, _RETRY)
+            else:
+                return
 
     def _pause(self, attempts: int) -> int:
         """@return: milliseconds until the next attempt."""
