@@ -9,7 +9,7 @@ import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, FirstError, ensureDeferred, fail
 from twisted.internet.task import Clock
 
 from aemos import json
@@ -289,6 +289,20 @@ async def test_what_was_sent_when_the_database_went_away_is_not_sent_again(world
     await world.wait(5 * MINUTE)
     assert world.told() == ["test"]
     assert await world.states() == [("test", "sent")]
+
+
+async def test_who_stops_need_not_wait_for_a_database_that_hangs(world: World) -> None:
+    transact, hanging = world.database.transact, Deferred[None]()
+    world.database.transact = lambda *args: hanging  # type: ignore[method-assign,assignment]
+    world.alarms.deliveries.soon()
+    stopping = ensureDeferred(world.alarms.deliveries.stop())
+    assert not stopping.called
+    stopping.cancel()
+    with pytest.raises(FirstError):
+        await stopping
+    world.database.transact = transact  # type: ignore[method-assign]
+    hanging.callback(None)
+    world.alarms.deliveries.start()
 
 
 async def test_after_so_many_attempts_it_is_given_up(world: World) -> None:

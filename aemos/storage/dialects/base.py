@@ -92,8 +92,7 @@ class Dialect(Protocol):
         """Open a connection, ready to use.
 
         @param writing: False = it must not be able to change anything where that can be had.
-        @param patient: at the start, for migrations: no limit on how long a statement takes, and a
-            file that is not there is made.
+        @param patient: no limit on how long a statement takes (migrations).
         """
         ...
 

@@ -95,10 +95,11 @@ class SQLite:
         """@param busy_timeout: how long to wait for another process that writes (seconds)."""
         self.path = path
         self._busy_timeout = busy_timeout
+        self._found = False
 
     def connect(self, *, writing: bool, patient: bool = False) -> Connection:
         if not os.path.exists(self.path):
-            if not patient:  # a new file in place of one that was lost would have no tables
+            if self._found:  # a new file in place of one that was lost would have no tables
                 raise FileMoved(f"{self.path} is not there")
             folder = os.path.dirname(self.path)
             if folder:
@@ -114,6 +115,7 @@ class SQLite:
             factory=SQLiteConnection,
         )
         connection.opened(self.path, timeout)
+        self._found = True
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
