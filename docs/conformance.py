@@ -32,6 +32,66 @@ Conformance to MQTT 3.1.1
 
 Made by ``python docs/conformance.py`` from ``docs/conformance.txt`` and the tests; do not edit.
 
+Run a suite against aemos
+-------------------------
+
+Suites connect without credentials and use topics of their own. Write ``conformance.yaml``::
+
+    mqtt:
+      allow_unauthenticated: true
+      max_packet: 268435455                    # as much as MQTT can; the default is 1 MiB
+      trusted_networks: ["0.0.0.0/0", "::/0"]  # no bans: suites come back often, with one client id
+      acl:
+        mode: open
+        rules:
+          - {deny: subscribe, topic: "test/nosubscribe"}
+          - {allow: subscribe, topic: "$SYS/#"}
+
+and start it with that::
+
+    AEMOS_DATA_DIR=/tmp/conformance twistd -n aemos --config conformance.yaml
+
+MQTT listens at port 1883, over WebSocket at 9001, and everything lies in that folder.
+``auth_enabled: false`` in place of ``allow_unauthenticated: true`` takes any user name and
+password. To test as a device, with a token and in the default ``mode: devices``, take the sensor
+that ``make run`` prints, and let it have the suite's topics: a rule ``{allow: both, topic:
+"TopicA/#"}`` comes before the built-in ones.
+
+
+Where the standard leaves the choice
+------------------------------------
+
+The settings named are those below ``mqtt``.
+
+=======================================  =========================================================
+Case                                     aemos
+=======================================  =========================================================
+filters of one client that overlap       one copy, with the highest QoS that was granted
+QoS 0 for an absent client               is not kept
+QoS 1 and 2 for an absent client         are kept up to ``max_queued``, ``max_queued_bytes``
+QoS 2 from a client                      is forwarded at PUBLISH (method B), before PUBREC
+sending again                            with DUP, when the client comes back; at no other time
+a publish that is not allowed            is acknowledged and discarded
+a publish to a topic that begins with $  is acknowledged and discarded
+a filter that is not allowed             SUBACK 0x80; in 3.1, which has no code, the QoS asked for
+a retained message, subscribed to again  is sent again
+an empty client id                       gets one from the server; with clean_session=0: CONNACK 2
+a client id in use                       the newer connection takes the session over
+the same id under another user name      is another session: nobody takes over another's
+the will of who is taken over            is published, as after every end without DISCONNECT
+a will, and the server is stopped        is not published: its client comes back
+control characters, non-characters       close the connection (``strict_text: false`` takes them)
+topics of more than 256 levels           close the connection (``max_topic_levels``)
+more than 1,000 filters of one client    SUBACK 0x80 (``max_subscriptions``)
+protocol levels other than 3 and 4       CONNACK 1, then closed
+another protocol name than theirs        closed at once
+WebSocket without a subprotocol          status 400; it must be ``mqtt`` or ``mqttv3.1``
+=======================================  =========================================================
+
+
+The statements
+--------------
+
 Every normative statement of the OASIS standard of 29 October 2014 by its number, in our words, with
 the tests that check it. A dash: it binds clients, or what aemos does not do.
 """
@@ -83,7 +143,7 @@ def render(all_statements: Sequence[Statement], found: Mapping[str, Sequence[Nam
         if statement.id[0] != chapter:
             chapter = statement.id[0]
             title = f"{chapter}. {CHAPTERS[chapter]}"
-            parts.append(f"\n{title}\n{'-' * len(title)}\n")
+            parts.append(f"\n{title}\n{'~' * len(title)}\n")
             parts.append(".. list-table::\n   :header-rows: 1\n   :widths: 10 40 50\n")
             parts.append("   * - Statement\n     - Says\n     - Tests")
         parts.append(

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import textwrap
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+from twisted.internet.task import Clock
 
+from aemos.config.load import load
+from aemos.mqtt.counters import Counters
+from aemos.mqtt.guard import Guard
 from tests.integration.server import ROOT
 
 
@@ -39,3 +46,15 @@ def test_no_test_names_a_statement_that_does_not_exist(conformance: ModuleType) 
 def test_the_table_is_up_to_date(conformance: ModuleType) -> None:
     table = conformance.render(conformance.statements(), conformance.tests())
     assert conformance.TABLE.read_text("utf-8") == table, "run `python docs/conformance.py`"
+
+
+def test_the_configuration_that_the_page_gives_is_a_valid_one(
+    conformance: ModuleType, tmp_path: Path
+) -> None:
+    page = conformance.render([], {})
+    [block] = re.findall(r"``conformance.yaml``::\n\n((?:    .*\n)+)", page)
+    file = tmp_path / "conformance.yaml"
+    file.write_text(textwrap.dedent(block), "utf-8")
+    settings = load(str(file), {"AEMOS_DATA_DIR": str(tmp_path)})
+    assert settings.mqtt.acl.mode == "open"
+    assert Guard(settings.mqtt, Clock(), Counters()).objection("2001:db8::1") == ""
