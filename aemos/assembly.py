@@ -201,6 +201,7 @@ class Services:
                 Kind.RULE_CHAINS: passed_on.rule_chains,
             },
             self.ledger,
+            {Kind.DATASTREAM: readings.handle_burst},
         )
 
 

@@ -55,7 +55,9 @@ def count(metrics: Metrics, services: Services, doors: Doors) -> None:
 
     def committed(event: ReadingsCommitted) -> None:
         for message in event.messages:
-            metrics.message_stored(message.door, message.organization_id, message.new)
+            metrics.messages_stored(
+                message.door, message.organization_id, message.messages, message.new
+            )
 
     def refused(event: MessageRefused) -> None:
         metrics.message_judged(event.message.door, event.verdict.code.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -210,3 +210,22 @@ class Message(msgspec.Struct, eq=False, gc=False):
 
 Done = Callable[[Verdict], None]
 """Called exactly once for each message, in the reactor thread, after COMMIT if rows were stored."""
+
+
+class Burst(msgspec.Struct, eq=False, gc=False):
+    """Messages of one sender on one topic that came together, alike but for their payloads.
+
+    `message` is the first of them. Nothing goes along with any.
+    """
+
+    message: Message
+    payloads: Sequence[bytes]
+
+    def apart(self) -> Iterator[Message]:
+        """@return: each as a message of its own, in order."""
+        for payload in self.payloads:
+            yield msgspec.structs.replace(self.message, payload=payload)
+
+
+BurstDone = Callable[[Sequence[Verdict]], None]
+"""As `Done`, once for a burst: with the verdict on each message, in order."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from aemos.model import ACCEPTED, Done, Message
+from aemos.model import ACCEPTED, Burst, BurstDone, Done, Message
 from aemos.mqtt.packets import PubAck, Publish, PubRel
 from tests.mqtt_stage import Stage
 
@@ -33,6 +33,9 @@ class AcceptingRouter:
 
     def handle(self, message: Message, done: Done) -> None:
         done(ACCEPTED)
+
+    def handle_burst(self, burst: Burst, done: BurstDone) -> None:
+        done([ACCEPTED] * len(burst.payloads))
 
 
 def stage() -> Stage:

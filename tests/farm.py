@@ -280,7 +280,9 @@ async def open_farm(database: Database, settings: Http | None = None) -> tuple[F
     catalogue = Catalogue(database, events, ingest, reactor)
     ledger = Ledger(database.writer, events, ingest)
     readings = ReadingIngest(catalogue, database.writer, events, ledger, ingest)
-    router = Router({Kind.DATASTREAM: readings.handle}, ledger)
+    router = Router(
+        {Kind.DATASTREAM: readings.handle}, ledger, {Kind.DATASTREAM: readings.handle_burst}
+    )
     token_use = TokenUse(database, reactor)
     authenticator = Authenticator(_Users(), catalogue, reactor, token_use.used)
     tokens = DeviceTokens(database, events, reactor)

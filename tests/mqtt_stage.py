@@ -23,6 +23,8 @@ from aemos.errors import AemosError, Unauthenticated
 from aemos.model import (
     ACCEPTED,
     ANONYMOUS,
+    Burst,
+    BurstDone,
     Code,
     Done,
     Instant,
@@ -97,6 +99,17 @@ class MemoryRouter:
         self.handled.append(message)
         verdict = REFUSED if b"refuse" in message.payload else ACCEPTED
         self.door.answer(lambda: self._finish(message, verdict, done))
+
+    def handle_burst(self, burst: Burst, done: BurstDone) -> None:
+        verdicts: list[Verdict] = []
+
+        def decided(verdict: Verdict) -> None:
+            verdicts.append(verdict)
+            if len(verdicts) == len(burst.payloads):
+                done(verdicts)
+
+        for message in burst.apart():
+            self.handle(message, decided)
 
     def refuse(self, message: Message, verdict: Verdict, done: Done) -> None:
         self.denied.append(message)
@@ -180,6 +193,8 @@ class MemoryRights:
 
 class MemoryRoom:
     """The writer's fill level as the test sets it."""
+
+    max_batch = 500
 
     def __init__(self) -> None:
         self._full = False

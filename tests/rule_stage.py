@@ -162,7 +162,9 @@ async def rule_stage(
     catalogue = Catalogue(database, events, ingest, reactor)
     ledger = Ledger(database.writer, events, ingest)
     readings = ReadingIngest(catalogue, database.writer, events, ledger, ingest, rules.engine.watch)
-    router = Router({Kind.DATASTREAM: readings.handle}, ledger)
+    router = Router(
+        {Kind.DATASTREAM: readings.handle}, ledger, {Kind.DATASTREAM: readings.handle_burst}
+    )
     stage = RuleStage(database, events, rules, router)
     events.subscribe(DeviceStateChanged, stage.told.append)
     events.subscribe(RuleRan, stage.ran.append)

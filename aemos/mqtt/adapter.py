@@ -39,14 +39,16 @@ class Route:
     `kind` is None for what is only routed, unless it is denied. `forwards` tells whether an
     accepted message goes on to subscribers as it came: a state does not, they get the announcement
     of the change. `allowed` is the answer of the authorization; `discarded` marks topics that start
-    with `$`, which clients cannot publish to. `plain` topics are allowed and only routed. `spare`
-    is the device that gets the message from the service that judges it, not from the broker.
+    with `$`, which clients cannot publish to. `plain` topics are allowed and only routed. Messages
+    that come together on a topic that `gathers` are judged together. `spare` is the device that
+    gets the message from the service that judges it, not from the broker.
     """
 
     __slots__ = (
         "allowed",
         "discarded",
         "forwards",
+        "gathers",
         "kind",
         "plain",
         "spare",
@@ -64,7 +66,7 @@ class Route:
         self.forwards = self.kind is not Kind.STATE
         self.spare = self.subject if self.kind is Kind.COMMAND else ""
         self.discarded = topic.startswith("$")
-        self.allowed = self.plain = False
+        self.allowed = self.plain = self.gathers = False
 
     def allow(self, allowed: bool) -> None:
         """Note what the authorization says; what it denies is refused like a message of ours."""
@@ -72,6 +74,7 @@ class Route:
         if not allowed and self.kind is None:
             self.kind = Kind.OTHER
         self.plain = allowed and self.kind is None and not self.discarded
+        self.gathers = allowed and self.kind is Kind.DATASTREAM
 
     def message(self, principal: Principal, payload: bytes, qos: int, at: Instant) -> Message:
         """@return: the message for the router. `kind` must not be None."""

@@ -46,6 +46,7 @@ from aemos.topics import matches
 
 _EXPIRY_INTERVAL = 60.0
 _MAX_SYSTEM = 1000  # topics below $SYS
+_MAX_BURST = 100  # messages that are judged and stored together
 
 
 class Broker:
@@ -72,6 +73,8 @@ class Broker:
         self.new_client_id = new_client_id
         self.rules = Rules(strict_text=settings.strict_text, max_levels=settings.max_topic_levels)
         self.turn = Turn(reactor)
+        # A burst is stored by one unit, and no unit ought to be larger than a batch.
+        self.max_burst = min(_MAX_BURST, writer.max_batch)
         self.counters = Counters()
         self.guard = Guard(settings, reactor, self.counters)
         self.allowances = Allowances(settings, reactor)

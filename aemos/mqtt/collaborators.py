@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from aemos.errors import AemosError
-from aemos.model import Done, Message, Principal, Verdict
+from aemos.model import Burst, BurstDone, Done, Message, Principal, Verdict
 
 
 class Judge(Protocol):
@@ -14,6 +14,9 @@ class Judge(Protocol):
 
     def handle(self, message: Message, done: Done, /) -> object:
         """Call `done(verdict)` exactly once, after the commit if anything is stored."""
+
+    def handle_burst(self, burst: Burst, done: BurstDone, /) -> object:
+        """As `handle`, for messages that came together: `done(verdicts)` once for all."""
 
     def refuse(self, message: Message, verdict: Verdict, done: Done, /) -> object:
         """Note a message that may not come in, and call `done(verdict)`."""
@@ -70,6 +73,8 @@ class Rights(Protocol):
 
 class Room(Protocol):
     """`aemos.storage.writer.Writer`, as far as doors care: is there room for more?"""
+
+    max_batch: int
 
     @property
     def full(self) -> bool: ...

@@ -274,7 +274,7 @@ class Connection:
             in_flight=session.in_flight,
             queued=session.queued,
             queued_bytes=session.queued_bytes,
-            unacknowledged=len(intake.receipts),
+            unacknowledged=intake.waiting,
             unsent=self.outbox.unsent,
             messages_received=intake.received,
             messages_sent=session.sent,
@@ -309,14 +309,22 @@ class Connection:
                 self.packets_received += 1
                 if first & 0xF0 == 0x30 and intake is not None:
                     intake.publish(first, buffer, start, end)
-                elif first in _ACKS and end - start == 2 and intake is not None:
-                    self._ack(first, buffer[start] << 8 | buffer[start + 1])
-                else:
+                elif intake is None:
                     self._packet(first, buffer[start:end])
                     intake = self.intake
+                else:
+                    intake.hand_on()
+                    if first in _ACKS and end - start == 2:
+                        self._ack(first, buffer[start] << 8 | buffer[start + 1])
+                    else:
+                        self._packet(first, buffer[start:end])
                 if self.held:
                     break
+            if intake is not None:
+                intake.hand_on()
         except MalformedPacket as error:
+            if intake is not None:
+                intake.hand_on()
             if error.return_code is not None and self.session is None:
                 self.outbox.write(ConnAck(error.return_code).encode())
             self.close(CloseReason.MALFORMED, str(error))

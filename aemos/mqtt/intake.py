@@ -2,7 +2,8 @@
 
 Acknowledgements leave through a FIFO: a publish whose verdict is known waits for those before it.
 An accepted message is forwarded when it reaches the head, just before its acknowledgement, so that
-subscribers see the publisher's order. This is the hot path: one `Receipt` and one `Message` each.
+subscribers see the publisher's order. This is the hot path: one `Receipt` and one `Message` each,
+and only one for all messages of a read that go the same way while nobody listens.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from aemos.model import ACCEPTED, Along, Instant, Verdict
+from aemos.model import ACCEPTED, Along, Burst, Instant, Message, Verdict
 from aemos.mqtt.adapter import DENIED, Route
 from aemos.mqtt.durable import DurableSession
 from aemos.mqtt.holds import AUTHORIZING, UNACKNOWLEDGED
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from aemos.mqtt.shared import SharedSubscription
 
 _QOS_0 = 0x30  # byte 1 of a PUBLISH without any flag
+_PUBACK = b"\x40\x02"
+_GATHERED = frozenset((0x30, 0x32, 0x3A))  # not retained, QoS 0 or 1, the latter also with DUP
 
 _MAX_ROUTES = 256
 _LONG_TOPIC = 1024
@@ -39,19 +42,22 @@ _LONG_TOPIC = 1024
 class Receipt(msgspec.Struct, eq=False):
     """One publish between its arrival and its acknowledgement; called with the verdict.
 
-    `answer` is the acknowledgement to send, empty for QoS 0; `route` is where the message goes when
-    it is accepted, None = nowhere (any more). `followers` are repeats of a QoS 2 message that came
-    on a later connection and get their answer with this one. `along` is what has to be stored with
-    the message besides its own rows: copies for durable sessions, its QoS 2 id; `served` are the
-    shared subscriptions that got theirs so.
+    Or several that came together: `payloads` are theirs, then of those that were not refused,
+    `answer` is what acknowledges them, empty for QoS 0, `size` the bytes of all payloads. `route`
+    is where they go when they are accepted, None = nowhere (any more). `followers` are repeats of a
+    QoS 2 message that came on a later connection and get their answer with this one. `along` is
+    what has to be stored with the message besides its own rows: copies for durable sessions, its
+    QoS 2 id; `served` are the shared subscriptions that got theirs so.
     """
 
     intake: Intake
     route: Route | None
     qos: int
     retain: int
-    payload: bytes
+    payloads: Sequence[bytes]
     answer: bytes
+    size: int = 0
+    count: int = 1
     verdict: Verdict | None = None
     along: Along | None = None
     served: Collection[SharedSubscription] = ()
@@ -68,6 +74,13 @@ class Receipt(msgspec.Struct, eq=False):
         else:
             self.intake.judged(self, verdict, self.along)
 
+    def decided(self, verdicts: Sequence[Verdict]) -> None:
+        """The router's `done` of a burst: what is refused is not forwarded, but acknowledged."""
+        if verdicts.count(ACCEPTED) < self.count:
+            judged = zip(self.payloads, verdicts, strict=True)
+            self.payloads = [payload for payload, verdict in judged if verdict.accepted]
+        self(ACCEPTED)
+
     def settle(self) -> None:
         """Nothing stands in the way of the acknowledgement any more."""
         self(ACCEPTED)
@@ -78,6 +91,39 @@ _NOTHING: deque[Receipt] = deque(maxlen=0)
 _NEVER = Instant()
 
 
+class _Gathered(msgspec.Struct, eq=False):
+    """Messages in one read that are alike but for payload and packet id, before they are handed on.
+
+    `prefix` is what their bodies begin with: the topic, with its length. `skip` bytes are before
+    the payload. `room` messages and `room_bytes` of payload may still be gathered. `ids` are as on
+    the wire.
+    """
+
+    route: Route
+    first: int
+    prefix: bytes
+    skip: int
+    room: int
+    room_bytes: int
+    payloads: list[bytes] = []
+    ids: list[bytes] = []
+
+    def take(self, first: int, buffer: bytes, start: int, end: int) -> bool:
+        """@return: whether the next message is one of them."""
+        at = start + self.skip
+        if first != self.first or at > end or not buffer.startswith(self.prefix, start):
+            return False
+        if first != _QOS_0:
+            packet_id = buffer[at - 2 : at]
+            if packet_id == b"\0\0":
+                return False
+            self.ids.append(packet_id)
+        self.payloads.append(buffer[at:end])
+        self.room -= 1
+        self.room_bytes -= end - at
+        return True
+
+
 class Intake:
     """Takes the publishes of one connection."""
 
@@ -85,6 +131,7 @@ class Intake:
         "_at",
         "_broker",
         "_connection",
+        "_gathered",
         "_heard",
         "_match",
         "_max_bytes",
@@ -97,6 +144,7 @@ class Intake:
         "received",
         "rights",
         "turn",
+        "waiting",
         "waiting_bytes",
     )
 
@@ -115,7 +163,8 @@ class Intake:
         self._max_receipts = broker.settings.max_unacknowledged
         self._max_bytes = broker.settings.max_unacknowledged_bytes
         self.receipts = _NOTHING
-        self.waiting_bytes = 0
+        self.waiting = self.waiting_bytes = 0
+        self._gathered: _Gathered | None = None
         self.received = 0
         self.rights = broker.rights
 
@@ -124,8 +173,15 @@ class Intake:
 
         @raise MalformedPacket: the connection must be closed.
         """
-        qos, raw_topic, packet_id, payload = split_publish(first, buffer, start, end)
         self.received += 1
+        gathered = self._gathered
+        if gathered is not None:
+            taken = gathered.take(first, buffer, start, end)
+            if not taken or gathered.room <= 0 or gathered.room_bytes <= 0:
+                self.hand_on()
+            if taken:
+                return
+        qos, raw_topic, packet_id, payload = split_publish(first, buffer, start, end)
         if qos == 2:
             incoming = self._session.incoming
             if packet_id in incoming:
@@ -140,6 +196,8 @@ class Intake:
             # What goes out is what came in, unless the remaining length was padded.
             frame = buffer[start - 2 : end] if buffer[start - 2] == _QOS_0 else b""
             self._broker.forward(route.topic, payload, 0, 0, route.wire_topic, frame)
+        elif route.gathers and end < len(buffer) and buffer[end] == first and first in _GATHERED:
+            self._gather(route, first, buffer, start, end)
         else:
             self._take(route, qos, first & RETAIN, packet_id, payload)
 
@@ -167,40 +225,37 @@ class Intake:
                         broker.store.commit(receipt.settle)
                         return
             receipts.popleft()
-            self.waiting_bytes -= len(receipt.payload)
+            self.waiting -= receipt.count
+            self.waiting_bytes -= receipt.size
             if receipt.qos == 2:
                 self._recorded(receipt)
             if receipt.answer:
-                write(receipt.answer)
-        if self._connection.held:
-            waiting = len(receipts)
-            if waiting <= self._max_receipts // 2 and self.waiting_bytes <= self._max_bytes // 2:
-                self._connection.go_on(UNACKNOWLEDGED)
+                write(receipt.answer, receipt.count)
+        if (
+            self._connection.held
+            and self.waiting <= self._max_receipts // 2
+            and self.waiting_bytes <= self._max_bytes // 2
+        ):
+            self._connection.go_on(UNACKNOWLEDGED)
         if not receipts and broker.draining is not None:
             broker.acknowledged_all(self._connection)
 
     def _forward(self, receipt: Receipt, route: Route) -> None:
-        broker, qos = self._broker, receipt.qos
-        if qos:
-            broker.forward_kept(
-                route.topic,
-                receipt.payload,
-                qos,
-                receipt.retain,
-                route.wire_topic,
-                receipt.served,
-                route.spare,
-            )
-        else:
-            broker.forward(
-                route.topic,
-                receipt.payload,
-                0,
-                receipt.retain,
-                route.wire_topic,
-                spare=route.spare,
-            )
-            broker.store.commit_soon()
+        broker, qos, retain = self._broker, receipt.qos, receipt.retain
+        for payload in receipt.payloads:
+            if qos:
+                broker.forward_kept(
+                    route.topic,
+                    payload,
+                    qos,
+                    retain,
+                    route.wire_topic,
+                    receipt.served,
+                    route.spare,
+                )
+            else:
+                broker.forward(route.topic, payload, 0, retain, route.wire_topic, spare=route.spare)
+                broker.store.commit_soon()
 
     def judged(self, receipt: Receipt, verdict: Verdict, along: Along) -> None:
         """Store what goes along with a message, unless that is done or the message was refused."""
@@ -232,6 +287,25 @@ class Intake:
         else:
             write(answer)
 
+    def hand_on(self) -> None:
+        """Have the messages judged that were gathered: nothing behind them may overtake them."""
+        gathered, self._gathered = self._gathered, None
+        if gathered is None:
+            return
+        route, payloads, qos = gathered.route, gathered.payloads, gathered.first >> 1 & 3
+        if len(payloads) == 1 or self._match(route.topic):
+            ids = gathered.ids if qos else [b""] * len(payloads)
+            for packet_id, payload in zip(ids, payloads, strict=True):
+                self._take(route, qos, 0, int.from_bytes(packet_id, "big"), payload)
+            return
+        answer = _PUBACK + _PUBACK.join(gathered.ids) if qos else b""
+        size, count = sum(map(len, payloads)), len(payloads)
+        receipt = Receipt(self, route, qos, 0, payloads, answer, size, count)
+        self._owe(receipt)
+        burst = Burst(self._message(route, payloads[0], qos), payloads)
+        self._broker.router.handle_burst(burst, receipt.decided)
+        self._hold_back()
+
     def forget_routes(self) -> None:
         """Rights have changed: ask for them again."""
         self._routes.clear()
@@ -241,7 +315,7 @@ class Intake:
 
     def _take(self, route: Route, qos: int, retain: int, packet_id: int, payload: bytes) -> None:
         if qos == 1:
-            answer = b"\x40\x02" + packet_id.to_bytes(2, "big")
+            answer = _PUBACK + packet_id.to_bytes(2, "big")
         elif qos == 2:
             answer = b"\x50\x02" + packet_id.to_bytes(2, "big")
         else:
@@ -252,19 +326,11 @@ class Intake:
             self._route(route, qos, retain, packet_id, payload, answer)
             return
         onward = route if route.forwards else None
-        receipt = Receipt(self, onward, qos, retain, payload, answer)
+        receipt = Receipt(self, onward, qos, retain, (payload,), answer, len(payload))
         if qos == 2:
             self._session.incoming[packet_id] = receipt
-        receipts = self.receipts
-        if receipts is _NOTHING:
-            receipts = self.receipts = deque()
-        receipts.append(receipt)
-        self.waiting_bytes += len(payload)
-        connection = self._connection
-        if connection.heard != self._heard:
-            self._heard = connection.heard
-            self._at = Instant.of(self._heard)
-        message = route.message(self._session.principal, payload, qos, self._at)
+        self._owe(receipt)
+        message = self._message(route, payload, qos)
         if route.allowed:
             durable = qos == 2 and not self._session.clean
             if qos and (durable or retain or self._match(route.topic)):
@@ -275,8 +341,37 @@ class Intake:
         else:
             self._broker.counters.denied += 1
             self._broker.router.refuse(message, DENIED, receipt)
-        if len(receipts) >= self._max_receipts or self.waiting_bytes >= self._max_bytes:
-            connection.hold(UNACKNOWLEDGED)
+        self._hold_back()
+
+    def _hold_back(self) -> None:
+        if self.waiting >= self._max_receipts or self.waiting_bytes >= self._max_bytes:
+            self._connection.hold(UNACKNOWLEDGED)
+
+    def _gather(self, route: Route, first: int, buffer: bytes, start: int, end: int) -> None:
+        """Let this message wait for those behind it in this read."""
+        # Half of the limit at most: a window must not open and close as a whole.
+        limit = self._max_receipts
+        room = min(self._broker.max_burst, limit // 2, limit - self.waiting)
+        topic_end = start + 2 + (buffer[start] << 8 | buffer[start + 1])
+        skip = topic_end - start + (2 if first != _QOS_0 else 0)
+        self._gathered = gathered = _Gathered(
+            route,
+            first,
+            buffer[start:topic_end],
+            skip,
+            room,
+            self._max_bytes - self.waiting_bytes,
+        )
+        gathered.take(first, buffer, start, end)
+        if gathered.room <= 0 or gathered.room_bytes <= 0:
+            self.hand_on()
+
+    def _message(self, route: Route, payload: bytes, qos: int) -> Message:
+        heard = self._connection.heard
+        if heard != self._heard:
+            self._heard = heard
+            self._at = Instant.of(heard)
+        return route.message(self._session.principal, payload, qos, self._at)
 
     def _changes(
         self, route: Route | None, qos: int, retain: int, packet_id: int, payload: bytes
@@ -311,7 +406,7 @@ class Intake:
                 self._session.incoming[packet_id] = None
             self._connection.outbox.write(answer)
             return
-        receipt = Receipt(self, None, qos, retain, b"", answer)
+        receipt = Receipt(self, None, qos, retain, (), answer)
         if qos == 2:
             self._session.incoming[packet_id] = receipt
         self._owe(receipt)
@@ -359,7 +454,7 @@ class Intake:
         if original is None and not self.receipts:
             self._connection.outbox.write(answer)
             return
-        receipt = Receipt(self, None, 0, 0, b"", answer)
+        receipt = Receipt(self, None, 0, 0, (), answer)
         if original is None or original.intake is self:
             receipt.verdict = ACCEPTED  # the original, if waiting still, is before it in this FIFO
         else:
@@ -370,6 +465,8 @@ class Intake:
         if self.receipts is _NOTHING:
             self.receipts = deque()
         self.receipts.append(receipt)
+        self.waiting += receipt.count
+        self.waiting_bytes += receipt.size
 
     def _recorded(self, receipt: Receipt) -> None:
         """A QoS 2 message is safe: from now on repeats are answered at once."""

@@ -83,7 +83,7 @@ class Outbox:
     """Sends through the transport's `write`, pausing while the transport says that it is full.
 
     `unsent` counts the bytes that neither socket nor transport has taken, `sent` all that were
-    taken, `packets` how many packets these were (one to a `write`). `on_drained` is called
+    taken, `packets` how many packets were written. `on_drained` is called
     after a turn in which everything went out, so that what waits behind the outbox can follow.
     """
 
@@ -113,10 +113,11 @@ class Outbox:
         self._closed = False
         self._register()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, packets: int = 1) -> None:
         """Send soon. After `close` it is forgotten."""
         if self._closed:
             return
+        self.packets += packets
         if not self._parts:
             self._turn.add(self)
         self._parts.append(data)
@@ -194,7 +195,6 @@ class Outbox:
     def _take(self) -> bytes:
         parts = self._parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.packets += len(parts)
         parts.clear()
         self.sent += len(data)
         return data

@@ -264,13 +264,15 @@ class Metrics:
         self._requests.add(*values)
         self._request_seconds.observe(seconds, *values)
 
-    def message_stored(self, door: str, organization_id: int | None, readings: int) -> None:
-        """Count an accepted message and its new readings; labels are made when somebody looks."""
+    def messages_stored(
+        self, door: str, organization_id: int | None, messages: int, readings: int
+    ) -> None:
+        """Count accepted messages and their new readings; labels are made when somebody looks."""
         key = (door, organization_id)
         counts = self._stored.get(key)
         if counts is None:
             counts = self._stored[key] = [0, 0]
-        counts[0] += 1
+        counts[0] += messages
         counts[1] += readings
 
     def readings_stored(self, organization_id: int | None, count: int) -> None:

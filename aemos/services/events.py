@@ -26,7 +26,10 @@ E = TypeVar("E")
 
 
 class ReadingsStored(msgspec.Struct, eq=False, gc=False):
-    """The readings of one message; `new` of them, the rest are repeats without id."""
+    """What one sensor sent at once; `new` of the readings are, the rest are repeats without id.
+
+    `messages` is how many accepted messages they came in.
+    """
 
     sensor_id: int
     sensor_uuid: str
@@ -34,10 +37,11 @@ class ReadingsStored(msgspec.Struct, eq=False, gc=False):
     readings: Sequence[Reading]
     new: int
     door: str
+    messages: int = 1
 
 
 class ReadingsCommitted(msgspec.Struct, eq=False, gc=False):
-    """What one commit stored, message by message: one event, because a busy server has hundreds."""
+    """What one commit stored, sender by sender: one event, because a busy server has hundreds."""
 
     messages: Sequence[ReadingsStored]
 

@@ -16,7 +16,18 @@ import msgspec
 from aemos import json
 from aemos.config.schema import Ingest
 from aemos.errors import BadRequest, RowRefused, StorageUnavailable
-from aemos.model import ACCEPTED, Code, Done, Instant, Message, Verdict, id_in
+from aemos.model import (
+    ACCEPTED,
+    Along,
+    Burst,
+    BurstDone,
+    Code,
+    Done,
+    Instant,
+    Message,
+    Verdict,
+    id_in,
+)
 from aemos.services.catalogue import Catalogue, Identity, Variable
 from aemos.services.claims import refuted
 from aemos.services.events import Events, ReadingsCommitted, ReadingsStored
@@ -31,6 +42,7 @@ _FIRST_PLAUSIBLE = Instant.parse("2020-01-01T00:00:00Z")  # an older device time
 _SECONDS_BELOW = 100_000_000_000  # a smaller number of a time is seconds, a larger one milliseconds
 _LEADING_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)")
 
+_RIGHT = "sensor.update"  # what a user needs who publishes readings of a sensor
 _DUPLICATE = Verdict(Code.DUPLICATE, "this reading was stored before")
 _UNKNOWN_DEVICE = Verdict(Code.INVALID_DEVICE_UUID, "no sensor of this uuid")
 _QUOTA = Verdict(Code.QUOTA_EXCEEDED, "the server is behind with storing; QoS 0 was dropped")
@@ -106,6 +118,61 @@ class ReadingIngest:
         self._catalogue.find(message.subject, partial(self._found, message, done), patient=True)
         return None
 
+    def handle_burst(self, burst: Burst, done: BurstDone, apart: Callable[[], None]) -> None:
+        """Judge messages of one reading each, and store them in one unit.
+
+        @param apart: called in place of `done` if anything is to be said about one of them, before
+            they are stored or when the database has refused the unit.
+        """
+        message = burst.message
+        identity = self._catalogue.held(message.subject)
+        if identity is None or (message.qos == 0 and self._writer.full):
+            apart()
+            return
+        at, device_uuid, token = message.received_at, None, None
+        refusal = refuted(message, identity, None, None, _RIGHT)
+        readings = []
+        try:
+            for payload in burst.payloads:
+                body = _decode(payload)
+                claimed = body.accessToken if body.token is None else body.token
+                if claimed != token or body.deviceUuid != device_uuid:
+                    # Most devices repeat the same in every message.
+                    device_uuid, token = body.deviceUuid, claimed
+                    refusal = refuted(message, identity, device_uuid, token, _RIGHT)
+                if refusal is not None or body.dataStreams is not None:
+                    apart()
+                    return
+                readings.append(_reading(body, body, identity, at, 0))
+        except BadRequest:
+            apart()
+            return
+        committed = partial(self._burst_committed, burst, identity, readings, done, apart)
+        self._submit(readings, committed)
+
+    def _burst_committed(
+        self,
+        burst: Burst,
+        identity: Identity,
+        readings: list[Reading],
+        done: BurstDone,
+        apart: Callable[[], None],
+        error: RowRefused | None,
+    ) -> None:
+        if error is not None:
+            apart()
+            return
+        new = _new_of(readings)
+        verdicts = [ACCEPTED] * len(readings)
+        if new < len(readings):
+            for index, message in enumerate(burst.apart()):
+                if readings[index].duplicate:
+                    verdicts[index] = _DUPLICATE
+                    self._ledger.note(message, _DUPLICATE)
+        done(verdicts)
+        if new:
+            self._note(identity, readings, new, burst.message.door, new)
+
     def _found(
         self, message: Message, done: Done, identity: Identity | StorageUnavailable | None
     ) -> None:
@@ -122,7 +189,7 @@ class ReadingIngest:
                 identity,
                 body.deviceUuid,
                 body.accessToken if body.token is None else body.token,
-                "sensor.update",
+                _RIGHT,
             )
             if refusal is None:
                 if body.dataStreams is None:
@@ -149,15 +216,21 @@ class ReadingIngest:
         if not readings:  # an empty batch: success, nothing done (spec/mqtt.md section 5.2)
             done(ACCEPTED)
             return None
-        along = message.along
+        committed = partial(self._committed, message, identity, readings, done)
+        return self._submit(readings, committed, message.along)
+
+    def _submit(
+        self,
+        readings: list[Reading],
+        committed: Callable[[RowRefused | None], None],
+        along: Along | None = None,
+    ) -> Unit:
         parts: tuple[Part, ...] = ((READINGS, readings),)
-        committed: Callable[..., object] = partial(
-            self._committed, message, identity, readings, done
-        )
+        done: Callable[..., object] = committed
         follows = self._watch(readings)
         if follows is not None:
-            parts, committed = (*parts, follows.part), follows.after(committed)
-        unit = Unit(parts if along is None else (*parts, *along.parts), committed)
+            parts, done = (*parts, follows.part), follows.after(committed)
+        unit = Unit(parts if along is None else (*parts, *along.parts), done)
         self._writer.submit(unit)
         return unit
 
@@ -188,24 +261,35 @@ class ReadingIngest:
             return
         if message.along is not None:
             message.along.stored = True
-        new = len(readings)
-        for reading in readings:
-            new -= reading.duplicate
+        new = _new_of(readings)
         if not new:
             self._ledger.refuse(message, _DUPLICATE, done)
             return
         done(ACCEPTED)
+        self._note(identity, readings, new, message.door)
+
+    def _note(
+        self, identity: Identity, readings: list[Reading], new: int, door: str, messages: int = 1
+    ) -> None:
+        """Remember what is to be told when all of this commit know that they are stored."""
         if not self._stored:
             self._writer.when_told(self._tell)
         self._stored.append(
             ReadingsStored(
-                identity.id, identity.uuid, identity.organization_id, readings, new, message.door
+                identity.id, identity.uuid, identity.organization_id, readings, new, door, messages
             )
         )
 
     def _tell(self) -> None:
         stored, self._stored = self._stored, []
         self._events.publish(ReadingsCommitted(stored))
+
+
+def _new_of(readings: Sequence[Reading]) -> int:
+    new = len(readings)
+    for reading in readings:
+        new -= reading.duplicate
+    return new
 
 
 class _UnknownVariable(BadRequest):

@@ -86,7 +86,7 @@ class Writer:
 
     What is read from outside: `queued` (rows waiting or being written), `batches` and `committed`
     (transactions and rows so far), `refused` (units), `commit_seconds` (how long the last
-    transaction took), `away_since` (None while the database answers).
+    transaction took), `away_since` (None while the database answers), `max_batch`.
     """
 
     _log = Logger()
@@ -113,7 +113,7 @@ class Writer:
         self._clock: IReactorTime = reactor
         self._dialect = dialect
         self._node = node
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._max_queue = max_queue
         self._retry_delay = retry_delay
         self._mark_sql = (
@@ -306,7 +306,7 @@ class Writer:
             self._wake.get()
 
     def _take(self) -> list[Unit] | _Interaction | None:
-        queue, room = self._queue, self._max_batch
+        queue, room = self._queue, self.max_batch
         batch: list[Unit] = []
         with self._taking:
             while queue:

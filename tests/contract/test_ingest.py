@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from aemos.messages.router import Router
 from aemos.model import (
     ANONYMOUS,
     Along,
+    Burst,
+    BurstDone,
     Code,
     Instant,
     Kind,
@@ -92,17 +94,17 @@ class Bench:
         self.commands = Commands(database, self.events, schema.Commands(), reactor)
         orders = CommandMessages(self.catalogue, writer, self.ledger, self.commands)
         passed_on = PassedOn(self.ledger)
+        self.readings = ReadingIngest(self.catalogue, writer, self.events, self.ledger, settings)
         self.router = Router(
             {
-                Kind.DATASTREAM: ReadingIngest(
-                    self.catalogue, writer, self.events, self.ledger, settings
-                ).handle,
+                Kind.DATASTREAM: self.readings.handle,
                 Kind.STATUS: StatusIngest(self.catalogue, writer, self.events, self.ledger).handle,
                 Kind.COMMAND: orders.command,
                 Kind.COMMAND_ACK: orders.acknowledged,
                 Kind.BROADCAST: passed_on.broadcast,
             },
             self.ledger,
+            {Kind.DATASTREAM: self.readings.handle_burst},
         )
         for event in (MessageRefused, StatusStored):
             self.events.subscribe(event, self.published.append)
@@ -503,3 +505,130 @@ async def test_what_the_door_wants_stored_along_is_in_the_same_unit(
     assert along.stored
     assert bench.database.writer.batches == batches + 1
     assert row.id > 0
+
+
+async def together(bench: Bench, *bodies: Any, **how: Any) -> list[Code]:
+    """Send messages as one burst. @return: the codes of their verdicts, in order."""
+    principal = how.get("principal", bench.sensor)
+    payloads = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
+    message = Message(
+        Kind.DATASTREAM, principal, "sensor-1", payloads[0], NOW, "mqtt", "devices/sensor-1/x", 1
+    )
+    answered: Deferred[list[Verdict]] = Deferred()
+    bench.router.handle_burst(Burst(message, payloads), answered.callback)
+    return [verdict.code for verdict in await answered]
+
+
+def humidity(value: Any, **more: Any) -> dict[str, Any]:
+    return {"value": value, "variableName": "humidity", **more}
+
+
+async def known(bench: Bench) -> None:
+    """Have the sensor in the catalogue."""
+    assert await bench.code(humidity("known")) is Code.ACCEPTED
+
+
+async def test_messages_of_a_burst_are_stored_in_order_by_one_transaction(bench: Bench) -> None:
+    await known(bench)
+    before = bench.database.writer.batches
+    codes = await together(bench, *(humidity(n, token=TOKEN) for n in range(30)))
+    assert codes == [Code.ACCEPTED] * 30
+    assert [row[0] for row in await bench.rows()][1:] == [str(n) for n in range(30)]
+    assert bench.database.writer.batches == before + 1
+    event = bench.published[-1]
+    assert isinstance(event, ReadingsStored)
+    assert (event.messages, event.new, len(event.readings)) == (30, 30, 30)
+
+
+async def test_a_burst_of_a_sensor_not_read_yet_waits_for_it(bench: Bench) -> None:
+    assert await together(bench, humidity(1), humidity(2)) == [Code.ACCEPTED] * 2
+    assert [row[0] for row in await bench.rows()] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (b"not json", Code.VALIDATION_ERROR),
+        (b"[]", Code.INVALID_PAYLOAD),
+        (humidity(""), Code.INVALID_DATA_STREAM),
+        ({"value": 1, "variableName": "nope"}, Code.TELEMETRY_NOT_FOUND),
+        (humidity(1, token="b" * 64), Code.AUTHENTICATION_FAILED),
+        (humidity(1, token=7), Code.AUTHENTICATION_FAILED),
+        (humidity(1, accessToken="wrong"), Code.AUTHENTICATION_FAILED),
+        (humidity(1, deviceUuid="sensor-2"), Code.INVALID_DEVICE_UUID),
+        ({"dataStreams": [humidity(1), humidity("")]}, Code.INVALID_DATA_STREAM),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_one_bad_message_of_a_burst_is_refused_alone(
+    bench: Bench, bad: Any, code: Code, place: int
+) -> None:
+    await known(bench)
+    bodies = [humidity("a", token=TOKEN), humidity("b", token=TOKEN)]
+    bodies.insert(place, bad)
+    expected = [Code.ACCEPTED] * 2
+    expected.insert(place, code)
+    assert await together(bench, *bodies) == expected
+    assert [row[0] for row in await bench.rows()][1:] == ["a", "b"]
+    assert bench.ledger.refused == {code: 1}
+
+
+async def test_batches_of_readings_may_be_among_the_messages_of_a_burst(bench: Bench) -> None:
+    await known(bench)
+    batch = humidity("ignored", dataStreams=[humidity(2), humidity(3)])
+    assert await together(bench, humidity(1), batch, humidity(4)) == [Code.ACCEPTED] * 3
+    assert [row[0] for row in await bench.rows()][1:] == ["1", "2", "3", "4"]
+
+
+async def test_repeats_within_and_across_bursts_are_told_from_new_readings(bench: Bench) -> None:
+    await known(bench)
+    one, two, three = (humidity(n, messageId=f"m-{n}") for n in range(3))
+    new, again = Code.ACCEPTED, Code.DUPLICATE
+    assert await together(bench, one, two, one) == [new, new, again]
+    assert await together(bench, two, three) == [again, new]
+    assert [row[0] for row in await bench.rows()][1:] == ["0", "1", "2"]
+    assert bench.ledger.refused == {Code.DUPLICATE: 2}
+    event = bench.published[-1]
+    assert isinstance(event, ReadingsStored)
+    assert (event.messages, event.new) == (1, 1)
+
+
+async def test_what_the_database_refuses_of_a_burst_is_refused_alone(bench: Bench) -> None:
+    await known(bench)
+    await bench.database.transact(
+        lambda tx: tx.execute("DELETE FROM TelemetryData WHERE variableName = 'temperature'")
+    )  # behind the back of the catalogue
+    gone = {"value": 2, "variableName": "temperature"}
+    codes = await together(bench, humidity(1), gone, humidity(3))
+    assert codes == [Code.ACCEPTED, Code.DATA_STREAM_ERROR, Code.ACCEPTED]
+    assert [row[0] for row in await bench.rows()][1:] == ["1", "3"]
+
+
+async def test_a_burst_of_an_expired_sender_is_refused(bench: Bench) -> None:
+    await known(bench)
+    expired = Principal(
+        PrincipalKind.SENSOR, "sensor-1", bench.ids["sensor"], expires_at=Instant(NOW - 1)
+    )
+    codes = await together(bench, humidity(1), humidity(2), principal=expired)
+    assert codes == [Code.AUTHENTICATION_FAILED] * 2
+
+
+async def test_a_stranger_cannot_hide_behind_the_token_of_the_message_before(bench: Bench) -> None:
+    await known(bench)
+    codes = await together(bench, humidity(1, token=TOKEN), humidity(2), principal=ANONYMOUS)
+    assert codes == [Code.ACCEPTED, Code.AUTHENTICATION_FAILED]
+    assert [row[0] for row in await bench.rows()][1:] == ["1"]
+
+
+async def test_a_fault_of_ours_in_a_burst_leaves_each_message_its_own_chance(
+    bench: Bench, hygiene: list[str]
+) -> None:
+    await known(bench)
+
+    def faulty(burst: Burst, done: BurstDone, apart: Callable[[], None]) -> None:
+        raise ZeroDivisionError
+
+    handlers = {Kind.DATASTREAM: bench.readings.handle}
+    bench.router = Router(handlers, bench.ledger, {Kind.DATASTREAM: faulty})
+    assert await together(bench, humidity(1), humidity(2)) == [Code.ACCEPTED] * 2
+    assert "handling of {count} messages failed" in hygiene.pop()

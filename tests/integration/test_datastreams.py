@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.request import urlopen
 
 import pytest
 
+from aemos.mqtt.packets import ConnAck, PubAck, Publish
 from tests.integration.server import until
+from tests.integration.wire import Wire, hello
 
 ID = object()
 """Stands for the id of the sensor's variable `temperature`."""
@@ -198,3 +201,34 @@ def test_a_status_is_stored_with_its_metadata(server, device):
     )
     assert status == "active"
     assert (reported["status"], reported["metadata"]) == ("online", {"battery": 85})
+
+
+def accepted(server):
+    """@return: how many messages the metrics say were accepted by MQTT."""
+    with urlopen(f"http://127.0.0.1:{server.ports['http']}/api/v1/metrics/prometheus") as answer:
+        text = answer.read().decode()
+    found = re.search(r'^aemos_messages_total\{code="ACCEPTED",door="mqtt"\} (\S+)', text, re.M)
+    return float(found[1]) if found else 0
+
+
+def test_a_backlog_sent_at_once_is_stored_acknowledged_and_counted_one_by_one(server):
+    sensor = server.add_sensor()
+    before = accepted(server)
+    bodies = [{"value": n, "variableName": "temperature", "messageId": n} for n in range(1, 301)]
+    bodies[100]["value"] = ""  # refused
+    bodies[200]["messageId"] = 200  # a repeat of the one before, but for its value
+    bodies[201] = bodies[199]
+    backlog = [
+        Publish(sensor.datastream, json.dumps(body).encode(), 1, packet_id=number).encode()
+        for number, body in enumerate(bodies, 1)
+    ]
+    with Wire.to(server) as wire:
+        wire.send(hello(sensor), backlog[0])  # from then on its rights and variables are known
+        assert wire.read(8) == ConnAck(0).encode() + PubAck(1).encode()
+        wire.send(*backlog[1:])
+        acknowledged = wire.read(4 * 299)
+    assert acknowledged == b"".join(PubAck(number).encode() for number in range(2, 301))
+    values = [row["value"] for row in server.stored(sensor)]
+    expected = [str(n) for n in range(1, 301) if n not in (101, 202)]
+    assert sorted(values, key=int) == expected
+    assert until(lambda: accepted(server) - before, "the metrics") == 298

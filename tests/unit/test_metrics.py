@@ -68,13 +68,13 @@ def test_readings_are_counted_by_organization() -> None:
 def test_accepted_messages_are_counted_with_their_readings() -> None:
     metrics = Metrics()
     for _ in range(2):
-        metrics.message_stored("mqtt", 7, 2)
+        metrics.messages_stored("mqtt", 7, 1, 2)
         metrics.render()
-    metrics.message_stored("http", None, 1)
+    metrics.messages_stored("http", None, 3, 1)
     assert samples(metrics, "telemetry_ingestion_total") == {("7",): 4, ("unknown",): 1}
     assert samples(metrics, "aemos_messages_total") == {
         ("ACCEPTED", "mqtt"): 2,
-        ("ACCEPTED", "http"): 1,
+        ("ACCEPTED", "http"): 3,
     }
 
 
