@@ -112,11 +112,7 @@ class ConnectionFactory(WebSocketServerFactory):
             failByDrop=False,
             allowNullOrigin=True,
         )
-        # Autobahn copies all options into each connection, and prints them for a line of its debug
-        # log whether there is one or not: half of what a connection costs. A class has them once.
-        options = {name: getattr(self, name) for name in self.protocol.CONFIG_ATTRS}
-        name, members = self.protocol.__name__, {**options, "CONFIG_ATTRS": ()}
-        self.protocol = type(name, (self.protocol,), members)  # type: ignore[assignment]
+        self.protocol = _with_options(self.protocol, self)
         self.clock = reactor
         self.connections: set[Connection] = set()
         self._stopped: Deferred[None] | None = None
@@ -144,6 +140,20 @@ class ConnectionFactory(WebSocketServerFactory):
         self.connections.discard(connection)
         if self._stopped is not None and not self.connections and not self._stopped.called:
             self._stopped.callback(None)
+
+
+def _with_options(protocol: type[Any], factory: ConnectionFactory) -> type[Any]:
+    """Give a class of connections the options of its factory.
+
+    Autobahn would copy them into each connection and print them all for a line of its debug log,
+    whether there is one or not: half of what a connection costs.
+    """
+    members: dict[str, Any] = {"CONFIG_ATTRS": ()}  # nothing is left to be copied
+    for name in protocol.CONFIG_ATTRS:
+        option = getattr(factory, name)
+        # A function among them is called as it is, not as a method.
+        members[name] = staticmethod(option) if callable(option) else option
+    return type(protocol.__name__, (protocol,), members)
 
 
 class Upgrade(WebSocketResource):

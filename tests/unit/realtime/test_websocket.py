@@ -75,6 +75,15 @@ async def test_a_bearer_token_of_the_handshake_signs_in(protocols):
         await client.leave()
 
 
+async def test_the_compression_that_browsers_offer_is_declined():
+    async with serving() as server:
+        offer = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
+        client = await connect(server.port, headers=offer)
+        assert client.websocket_extensions_in_use == []
+        assert (await client.ask(type="ping"))["type"] == "pong"
+        await client.leave()
+
+
 async def test_a_forged_token_of_the_handshake_closes_with_4401_without_waiting_for_a_timer():
     async with serving(Clock()) as server:
         client = await connect(server.port, "aemos.v1", "forged")
