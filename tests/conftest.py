@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
+import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,13 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor, tcp
-from twisted.internet.defer import ensureDeferred
 from twisted.logger import LogLevel, globalLogPublisher
 
 from aemos.config import schema
+from aemos.model import Instant
+from aemos.storage import migrate
 from aemos.storage.database import Database, open_database
+from aemos.storage.location import dialect_of
 from tests.mariadb import MariaDB
 from tests.parts import need
 
@@ -94,24 +100,44 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 @pytest.fixture(params=["sqlite", "mysql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database with nothing in it but, perhaps, what migrations make."""
+    """The URL of a database of either kind with nothing in it but what migrations make."""
+    with migrated(request, tmp_path) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def migrated(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Lend a database of the kind `request.param` to a fixture: its URL.
+
+    There is nothing in it but what migrations make, which took place before.
+    """
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'aemos.sqlite'}"
+        path = folder / "aemos.sqlite"
+        path.write_bytes(_migrated_file())
+        yield f"sqlite:///{path}"
         return
     server: MariaDB = request.getfixturevalue("mariadb")
     name = server.borrow()
     if name is None:
         name = server.new_database()
-        pytest_twisted.blockon(ensureDeferred(_migrate(server.url(name))))
+        _migrate(server.url(name))
         server.keep(name)
     yield server.url(name)
     server.give_back(name)
 
 
-async def _migrate(url: str) -> None:
-    database = open_database(reactor, settings_for(url))
-    await database.start()
-    await database.stop()
+@functools.cache
+def _migrated_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "aemos.sqlite"
+        _migrate(f"sqlite:///{path}")
+        return path.read_bytes()
+
+
+def _migrate(url: str) -> None:
+    dialect = dialect_of(settings_for(url))
+    with contextlib.closing(dialect.connect(writing=True)) as connection:
+        migrate.migrate(connection, dialect, Instant.of(time.time()))
 
 
 @pytest_twisted.async_yield_fixture

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
+from tests.conftest import migrated
 from tests.integration.device import Device
 from tests.integration.server import Sensor, Server
-from tests.mariadb import MariaDB
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mysql"])
@@ -22,36 +22,28 @@ def server(
     It listens in every way that clients of others can reach it.
     """
     folder = tmp_path_factory.mktemp("server")
-    mariadb: MariaDB | None = None
-    if request.param == "sqlite":
-        url = f"sqlite:///{folder / 'aemos.sqlite'}"
-    else:
-        mariadb = request.getfixturevalue("mariadb")
-        name = mariadb.new_database()
-        url = mariadb.url(name)
     authority = Authority(folder)
     pair = authority.issue("server")
-    server = Server(
-        folder,
-        url,
-        mqtt={
-            "acl": {"rules": [{"allow": "both", "topic": "free/#"}]},
-            "tls": {
-                "endpoint": "tcp:0:interface=127.0.0.1",
-                "websocket_endpoint": "tcp:0:interface=127.0.0.1",
-                "cert": pair.cert_path,
-                "key": pair.key_path,
-                "ca": authority.path,
+    with migrated(request, folder) as url:
+        server = Server(
+            folder,
+            url,
+            mqtt={
+                "acl": {"rules": [{"allow": "both", "topic": "free/#"}]},
+                "tls": {
+                    "endpoint": "tcp:0:interface=127.0.0.1",
+                    "websocket_endpoint": "tcp:0:interface=127.0.0.1",
+                    "cert": pair.cert_path,
+                    "key": pair.key_path,
+                    "ca": authority.path,
+                },
             },
-        },
-    )
-    server.authority = authority
-    try:
-        yield server.start()
-    finally:
-        server.close()
-        if mariadb is not None:
-            mariadb.drop(name)
+        )
+        server.authority = authority
+        try:
+            yield server.start()
+        finally:
+            server.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from aemos.storage import seed
 from aemos.storage.database import Database, open_database
 from aemos.storage.transaction import Transaction
 from tests.accounts import Accounts, open_accounts
-from tests.conftest import settings_for
+from tests.conftest import migrated, settings_for
 from tests.farm import Farm, open_farm
 from tests.whole import Whole, open_whole, sow_whole
 
@@ -71,16 +71,12 @@ _TABLES = (
 async def shared_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Database]:
-    """One database for the tests of a file: making a schema for each test would take minutes."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('routes') / 'aemos.sqlite'}"
-    else:
-        server = request.getfixturevalue("mariadb")
-        url = server.url(server.new_database())
-    database = open_database(reactor, settings_for(url))
-    await database.start()
-    yield database
-    await database.stop()
+    """One database for the tests of a file; each clears what it is about to fill."""
+    with migrated(request, tmp_path_factory.mktemp("routes")) as url:
+        database = open_database(reactor, settings_for(url))
+        await database.start()
+        yield database
+        await database.stop()
 
 
 @pytest_twisted.async_yield_fixture
