@@ -65,6 +65,12 @@ class OfOrganization(Query):
     organizationId: Id
 
 
+class Stated(Struct, kw_only=True):
+    """Body of a DELETE: clients may state the organization here instead of in the query."""
+
+    organizationId: Id | None = None
+
+
 def given(body: Struct) -> dict[str, Any]:
     """@return: the fields that the client sent, by name."""
     return {
@@ -198,6 +204,7 @@ __all__ = [
     "OfOrganization",
     "Query",
     "Short",
+    "Stated",
     "UnsetType",
     "convert",
     "decode_query",

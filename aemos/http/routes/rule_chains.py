@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from aemos.http.render import Answer, Shape, success
 from aemos.http.routing import Call, route
-from aemos.http.schemas import UNSET, FreeQuery, Id, OfOrganization, UnsetType, given
+from aemos.http.schemas import UNSET, FreeQuery, Id, OfOrganization, Stated, UnsetType, given
 from aemos.services.access import NotStated
 from aemos.services.rules.chains import RuleChains
 from aemos.services.rules.runs import RuleRuns
@@ -163,9 +163,12 @@ class RuleChainRoutes:
         return success(data=row)
 
     @route("DELETE", "/nodes/<node_id>", permission="rule.delete", status=204, errors=Shape.E2)
-    async def delete_node(self, call: Call, node_id: int, query: MaybeOfOrganization) -> Answer:
+    async def delete_node(
+        self, call: Call, node_id: int, query: MaybeOfOrganization, body: Stated
+    ) -> Answer:
         """Delete a node."""
-        await self._chains.delete_node(call.principal, node_id, query.organizationId)
+        stated = body.organizationId or query.organizationId
+        await self._chains.delete_node(call.principal, node_id, stated)
         return Answer()
 
     @route("GET", "/<chain_id>", permission="rule.view", errors=Shape.E2, data="RuleChain")
@@ -184,9 +187,12 @@ class RuleChainRoutes:
         return success(data=row)
 
     @route("DELETE", "/<chain_id>", permission="rule.delete", status=204, errors=Shape.E2)
-    async def delete(self, call: Call, chain_id: int, query: MaybeOfOrganization) -> Answer:
+    async def delete(
+        self, call: Call, chain_id: int, query: MaybeOfOrganization, body: Stated
+    ) -> Answer:
         """Delete a chain with its nodes."""
-        await self._chains.delete(call.principal, chain_id, query.organizationId)
+        stated = body.organizationId or query.organizationId
+        await self._chains.delete(call.principal, chain_id, stated)
         return Answer()
 
     @route(

@@ -14,6 +14,7 @@ from aemos.http.schemas import (
     FreeQuery,
     Id,
     Name,
+    Stated,
     UnsetType,
     given,
 )
@@ -119,7 +120,10 @@ class SensorRoutes:
         return success(data={"sensor": row})
 
     @route("DELETE", "/<sensor_id>", permission="sensor.delete", status=204)
-    async def retire(self, call: Call, sensor_id: int, query: MaybeOfOrganization) -> Answer:
+    async def retire(
+        self, call: Call, sensor_id: int, query: MaybeOfOrganization, body: Stated
+    ) -> Answer:
         """Set a sensor inactive."""
-        await self._sensors.retire(call.principal, sensor_id, query.organizationId)
+        stated = body.organizationId or query.organizationId
+        await self._sensors.retire(call.principal, sensor_id, stated)
         return Answer()

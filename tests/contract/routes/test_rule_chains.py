@@ -182,6 +182,19 @@ async def test_every_route_is_for_the_organization_of_the_chain(accounts: Accoun
     assert [await accounts.rows(f"SELECT * FROM {name}") for name in tables] == before
 
 
+async def test_the_organization_of_what_is_deleted_may_be_stated_in_the_body(
+    accounts: Accounts,
+) -> None:
+    chain = await new_chain(accounts, ("filter", HOT))
+    (node,) = [row["id"] for row in await accounts.rows("SELECT id FROM RuleChainNode")]
+    for path in (f"/rule-chains/nodes/{node}", f"/rule-chains/{chain}"):
+        other = await accounts.call("DELETE", path + ORG, "north-admin", {"organizationId": 2})
+        assert other.status == 403  # the body counts, as in a change
+        reply = await accounts.call("DELETE", path, "north-admin", {"organizationId": 1, "x": 1})
+        assert reply.status == 204
+    assert await accounts.rows("SELECT id FROM RuleChain") == []
+
+
 async def test_guards_and_handlers_answer_errors_in_their_own_shapes(accounts: Accounts) -> None:
     chain = await new_chain(accounts)
     path = f"/rule-chains/{chain}"

@@ -121,7 +121,7 @@ async def test_the_page_loads_from_this_server_only(whole: Whole) -> None:
     assert "script-src 'self'" in policy
     # Each thing that the page names is served here; the script only where it was installed.
     for path in set(re.findall(rb'(?:src|href|spec-url)="([^"]+)"', page.body)):
-        assert path.decode() in (DOCUMENT, LIBRARY)
+        assert path.decode() in (DOCUMENT, LIBRARY, "/web/icon.svg")
     assert b"make web" in page.body
     other = await whole.call("GET", DOCUMENT)
     assert "default-src 'self'" in other.headers["content-security-policy"]
