@@ -118,6 +118,7 @@ class MqttWebSocketFactory(WebSocketServerFactory):
             server="", protocols=sorted(SUBPROTOCOLS), reactor=broker.clock
         )
         # Autobahn's own timers are off: the connection has its own. Sizes are checked by packet.
+        # Its page for browsers tells its version.
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
             maxMessagePayloadSize=0,
             maxFramePayloadSize=0,
@@ -125,6 +126,7 @@ class MqttWebSocketFactory(WebSocketServerFactory):
             closeHandshakeTimeout=0,
             failByDrop=False,
             allowNullOrigin=True,
+            webStatus=False,
         )
         self.broker = broker
 

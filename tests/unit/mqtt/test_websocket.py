@@ -108,6 +108,12 @@ def test_client_that_offers_no_mqtt_is_refused(offered: str) -> None:
     assert transport.disconnecting
 
 
+def test_browser_is_told_that_there_are_no_pages_and_nothing_about_the_server() -> None:
+    answer = Transport(Stage()).feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 426")
+    assert b"Autobahn" not in answer
+
+
 def test_packets_need_not_line_up_with_frames() -> None:
     """[MQTT-6.0.0-2]"""
     transport = opened(Stage())
