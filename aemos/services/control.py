@@ -58,7 +58,8 @@ class ControlSocket:
             return
         try:
             if _is_served(self._path):
-                raise StartError(f"another server is running on the folder of {self._path}")
+                folder = os.path.dirname(self._path)
+                raise StartError(f"another server is running on the data folder {folder}")
             if os.path.exists(self._path):
                 os.unlink(self._path)  # of a server that was killed
             self._port = self._reactor.listenUNIX(self._path, _Control(self._events), mode=0o600)

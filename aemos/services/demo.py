@@ -144,6 +144,7 @@ def banner(settings: Settings, farm: Farm, ports: Mapping[str, int]) -> str:
     lines = ["", "aemos is running with a demo farm.", ""]
     if "http" in ports:
         lines.append(f"  console    http://{web}:{ports['http']}/")
+        lines.append(f"  guides     http://{web}:{ports['http']}/docs")
         lines.append(f"  REST       http://{web}:{ports['http']}/api/v1")
         lines.append(f"  live       ws://{web}:{ports['http']}/ws/v1")
     if "mqtt" in ports:

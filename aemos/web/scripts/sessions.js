@@ -25,7 +25,7 @@ export function ClientTable({ rows, reload, named = false }) {
     ["State", (row) => (row.connected ? html`<${Badge} kind="ok">connected<//>` : html`<${Badge}>gone<//>`)],
     ["From", (row) => html`${row.peer}<br /><span class="muted small">${row.transport}</span>`, "nowrap"],
     ["Connected", (row) => time(row.connectedAt), "nowrap"],
-    ["Left", (row) => (row.connected ? "" : html`${time(row.disconnectedAt)}<br /><span class="muted small">${row.disconnectReason ?? ""}</span>`)],
+    ["Left", (row) => (row.connected ? "" : html`${time(row.disconnectedAt)}<br /><span class="muted small">${row.disconnectReason ?? ""}</span>`), "wide"],
     ["Subscriptions", (row) => (row.subscriptions ? html`<button type="button" class="slim" onClick=${() => setAsked(row)}>${amount(row.subscriptions)}<span
       class="hidden-label"> subscriptions of ${row.clientId}</span></button>` : amount(0)), "number"],
     ["Messages in", (row) => amount(row.messagesReceived), "number"],

@@ -23,10 +23,8 @@ export function Sensor({ id, organization }) {
       <h1>${found?.name ?? "Sensor"}</h1>${found && html`<${Presence} value=${found.presence} />`}</div>
     <${Loaded} from=${sensor}>
       ${latest.data ? html`<${History} variables=${latest.data.data.telemetryData} />` : html`<${Card} title="History"><div class="chart large"></div><//>`}
-      <div class="columns">
-        <${About} sensor=${found} />
-        <${Tokens} holder=${{ sensorId: Number(id) }} uuid=${found?.uuid} changeable=${may("sensor.update")} />
-      </div>
+      <${About} sensor=${found} />
+      <${Tokens} holder=${{ sensorId: Number(id) }} uuid=${found?.uuid} changeable=${may("sensor.update")} />
       ${may("device.update") && found && html`<${Sessions} uuid=${found.uuid} />`}
       ${found && html`<${NotStored} uuid=${found.uuid} />`}
     <//>`;
