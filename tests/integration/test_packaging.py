@@ -153,3 +153,12 @@ def metadata_of(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
         return message_from_bytes(archive.read(name))
+
+
+def test_an_image_is_built_from_all_that_its_pages_are_made_of(tmp_path: Path) -> None:
+    for line in (ROOT / "etc" / "Dockerfile.dockerignore").read_text().splitlines():
+        source, copy = ROOT / line.removeprefix("!"), tmp_path / line.removeprefix("!")
+        if line.startswith("!"):
+            copy.parent.mkdir(exist_ok=True)
+            copy.symlink_to(source)
+    run("make", "--dry-run", "--always-make", "web", cwd=tmp_path)
