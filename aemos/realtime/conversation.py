@@ -95,7 +95,7 @@ class Conversation:
         self._working = False
         self._held = False
         self._participants: dict[str, Participant] = {}
-        self._pinged_at = self._has_all_before = ""  # ids of events
+        self._checkpoint = self._reached = ""  # ids of events
         self._patience: IDelayedCall | None = shared.clock.callLater(
             shared.settings.connect_timeout, link.close, "no namespace was entered in time"
         )
@@ -119,20 +119,20 @@ class Conversation:
                 self._held = True
                 self._link.hold(True)
 
-    def pinged(self) -> None:
+    def checkpoint(self) -> None:
         """Part of `Conversation` of the engine."""
-        self._pinged_at = self._shared.sessions.hub.last_id()
+        self._checkpoint = self._shared.sessions.hub.last_id()
 
-    def answered(self) -> None:
+    def reached(self) -> None:
         """Part of `Conversation` of the engine."""
-        self._has_all_before = self._pinged_at
+        self._reached = self._checkpoint
 
     def closed(self, reason: str, silent: bool) -> None:
         """Part of `Conversation` of the engine."""
         self._packets.clear()
         self._be_patient_no_more()
         participants, self._participants = self._participants, {}
-        heard = self._has_all_before if silent else self._shared.sessions.hub.last_id()
+        heard = self._reached if silent else self._shared.sessions.hub.last_id()
         for participant in participants.values():
             participant.gone(heard)
         self._shared.log.info(

@@ -55,16 +55,17 @@ class Conversation(Protocol):
     def received(self, message: str | bytes) -> None:
         """The client sent a message."""
 
-    def pinged(self) -> None:
-        """The client is asked whether it is there, behind all that was sent to it before."""
+    def checkpoint(self) -> None:
+        """Something was sent, behind all else, that the client cannot but react to."""
 
-    def answered(self) -> None:
-        """It is: it has all that was sent before it was asked."""
+    def reached(self) -> None:
+        """It has: what was sent before the last checkpoint has arrived."""
 
     def closed(self, reason: str, silent: bool) -> None:
         """The session is over: nothing can be sent any more.
 
-        @param silent: the client may not have what was sent since it last answered.
+        @param silent: what was sent since the last checkpoint that was reached may not have
+            arrived.
         """
 
 
@@ -151,6 +152,12 @@ class EngineSession:
             self.dropped += dropped
             self._engine.dropped += dropped
             self._transport.write(packets)
+            if self._polling:
+                self._conversation.checkpoint()
+
+    @property
+    def _polling(self) -> bool:
+        return self._transport.name == "polling"
 
     # What the transports tell
 
@@ -167,7 +174,8 @@ class EngineSession:
         elif packet.type is PacketType.PONG:
             self._timer.cancel()
             self._timer = self._clock.callLater(self._interval, self._ping)
-            self._conversation.answered()
+            if not self._polling:
+                self._conversation.reached()
         elif packet.type is PacketType.CLOSE:
             self.close("transport close")
         elif packet.type is PacketType.PING:
@@ -176,6 +184,8 @@ class EngineSession:
     def carrier_ready(self, transport: Transport) -> None:
         """A transport takes packets again."""
         if transport is self._transport:
+            if self._polling:  # who polls again has got the last answer
+                self._conversation.reached()
             self.flush()
             if self._moving and transport.ready:
                 # The client is about to move, and waits for its last poll to be answered.
@@ -193,7 +203,7 @@ class EngineSession:
 
         @return: whether that is possible; False = it is on a WebSocket, or moving to one already.
         """
-        if self.ended or self._probe is not None or self._transport.name != "polling":
+        if self.ended or self._probe is not None or not self._polling:
             return False
         self._probe = transport
         self._probe_timer = self._clock.callLater(_UPGRADE_TIMEOUT, self._end_probe)
@@ -227,7 +237,8 @@ class EngineSession:
     def _ping(self) -> None:
         self._timer = self._clock.callLater(self._timeout, self._unanswered)
         self.send(PING)
-        self._conversation.pinged()
+        if not self._polling:
+            self._conversation.checkpoint()
 
     def _unanswered(self) -> None:
         # While the client is let wait (for the database, say) its answer is not read.

@@ -429,6 +429,21 @@ def test_what_a_silent_client_may_not_have_got_comes_again(noticed_by):
     assert missed == ["2"]
 
 
+def test_a_silent_client_that_polls_has_what_came_before_its_last_poll():
+    world = SocketIoWorld()
+    wire = world.wire("polling")
+    wire.enter("ada")
+    wire.join("telemetry-1")
+    for number in (1, 2):
+        world.store(reading(1, str(number), number))
+        world.clock.advance(2)
+        wire.session.carrier_ready(wire)  # the next poll
+    world.store(reading(1, "3"))  # the answer to that gets lost
+    again, missed = come_back(world, wire)
+    assert again.answer == wire.answer
+    assert missed == ["3"]
+
+
 def test_a_silent_client_that_breaks_again_at_once_misses_nothing_either():
     world = SocketIoWorld()
     wire = world.client("ada")
