@@ -40,9 +40,14 @@ class ReadingPage(TimeRange):
     """Which readings of a variable: a stretch of time, an order, and a page by offset or cursor."""
 
     order: Literal["asc", "desc", ""] = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
-    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] | None = None
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     cursor: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """@return: whether the client asked for no part of the history: it gets all of it."""
+        return self.range() is None and self.limit is None and self.offset is None
 
     def range(self) -> Range | None:
         """@return: None = everything, also readings without a time.

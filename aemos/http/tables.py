@@ -1,4 +1,4 @@
-"""Readings as CSV and NDJSON, written and read line by line.
+"""Readings as CSV and NDJSON, written and read line by line, and as the items of a JSON array.
 
 A spreadsheet runs text as a formula when it begins with one of a few characters. Such a value gets
 an apostrophe in front when it is written as CSV, unless it is a number, and loses it when read.
@@ -11,6 +11,8 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import attrs
 
 from aemos import json
 from aemos.errors import BadRequest
@@ -42,6 +44,18 @@ def csv_lines(rows: Sequence[Row]) -> bytes:
 def ndjson_lines(rows: Sequence[Row]) -> bytes:
     """@return: a line for each reading, in the form of every other answer."""
     return b"".join([json.encode(row) + b"\n" for row in rows])
+
+
+@attrs.define
+class JsonItems:
+    """Writes readings as the items of one JSON array, part by part, and counts them."""
+
+    count: int = 0
+
+    def __call__(self, rows: Sequence[Row]) -> bytes:
+        """@return: the readings with commas between them."""
+        self.count += len(rows)
+        return b",".join(map(json.encode, rows))
 
 
 def read_csv(raw: bytes) -> Iterator[tuple[int, dict[str, Any] | BadRequest]]:

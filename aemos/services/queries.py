@@ -186,10 +186,13 @@ class Queries:
         start: Instant | None,
         end: Instant | None,
         encode: Callable[[Sequence[Row]], bytes],
+        *,
+        undated: bool = False,
     ) -> AsyncIterator[bytes]:
         """Read a range page by page, oldest first; the next page is read when it is asked for.
 
         @param encode: turns a page into bytes, in the thread that read it.
+        @param undated: whether readings without a time come, too, before all others.
         @raise NotFound, Forbidden: as `variables.variable_for`, before the first page.
         """
         await self._database.read(variable_for, by, "sensor.view", variable_id)
@@ -199,7 +202,15 @@ class Queries:
             rows = queries.page(tx, variable_id, within, _EXPORT_PAGE)
             return encode(rows), _after(rows) if len(rows) == _EXPORT_PAGE else None
 
+        def read_undated(tx: Transaction, after: int) -> tuple[bytes, int | None]:
+            rows = queries.undated(tx, variable_id, after, _EXPORT_PAGE)
+            return encode(rows), rows[-1]["id"] if len(rows) == _EXPORT_PAGE else None
+
         async def pages() -> AsyncIterator[bytes]:
+            last: int | None = 0 if undated else None
+            while last is not None:
+                chunk, last = await self._database.read(read_undated, last)
+                yield chunk
             after: Position | None = None
             while True:
                 chunk, after = await self._database.read(read, after)

@@ -56,6 +56,15 @@ def page(
     )
 
 
+def undated(tx: Transaction, variable_id: int, after: int, limit: int) -> list[Row]:
+    """@return: readings of one variable without a time, with ids above `after`, in order of ids."""
+    return tx.all(
+        "SELECT * FROM DataStream WHERE telemetryDataId = %s AND recievedAt IS NULL AND id > %s"
+        " ORDER BY id LIMIT %s",
+        (variable_id, after, limit),
+    )
+
+
 def count(tx: Transaction, variable_id: int, within: Range) -> int:
     """@return: how many readings the range holds."""
     where, params = _within(variable_id, within)

@@ -9,11 +9,12 @@ from aemos.errors import BadRequest
 from aemos.http import tables
 from aemos.http.bulk import BulkIntake
 from aemos.http.ranges import ReadingPage, TimeRange, cursor
-from aemos.http.render import Answer, success
+from aemos.http.render import JSON, Answer, success
 from aemos.http.routing import Call, route
 from aemos.http.schemas import FreeQuery, Id, Query
 from aemos.http.streaming import Stream
 from aemos.services.buckets import Buckets
+from aemos.services.history import MAX_PAGE
 from aemos.services.queries import Queries
 
 _FUNCTIONS = ("avg", "min", "max", "sum", "count", "first", "last")
@@ -90,16 +91,27 @@ class HistoryRoutes:
         self._queries, self._bulk = queries, bulk
 
     @route("GET", "/telemetry/<variable_id>", data={"dataStreams": ["DataStream"]})
-    async def list_of_variable(self, call: Call, variable_id: int, query: ReadingPage) -> Answer:
-        """List readings of one variable, oldest first unless asked otherwise."""
+    async def list_of_variable(
+        self, call: Call, variable_id: int, query: ReadingPage
+    ) -> Answer | Stream:
+        """List readings of one variable, oldest first unless asked otherwise.
+
+        Compat: who does not ask for a part of them gets all, however many there are.
+        """
         page = await self._queries.page(
             call.principal,
             variable_id,
             query.range(),
-            limit=query.limit,
-            offset=query.offset,
+            limit=query.limit or MAX_PAGE,
+            offset=query.offset or 0,
             counted=not query.cursor,
         )
+        if query.whole and page.total is not None and page.total > len(page.rows):
+            items = tables.JsonItems()
+            pages = await self._queries.export(
+                call.principal, variable_id, None, None, items, undated=True
+            )
+            return Stream(_listed(pages, items), JSON)
         body = {
             "status": "success",
             "results": len(page.rows),
@@ -154,6 +166,19 @@ class HistoryRoutes:
         kind = query.format or _format(call.request.getHeader("Content-Type") or "")
         read = tables.read_csv if kind == "csv" else tables.read_ndjson
         return Stream(self._bulk.store(call.principal, read(call.content)), tables.NDJSON)
+
+
+async def _listed(
+    pages: AsyncIterator[bytes], items: tables.JsonItems
+) -> AsyncGenerator[bytes, None]:
+    """@return: the answer of a list that is too long for one page."""
+    head = before = b'{"status":"success","data":{"dataStreams":['
+    async for page in pages:
+        if page:
+            yield before + page
+            before = b","
+    tail = b']},"results":%d,"nextCursor":null,"total":%d}' % (items.count, items.count)
+    yield tail if items.count else head + tail
 
 
 async def _headed(head: bytes, pages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
