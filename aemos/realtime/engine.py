@@ -27,7 +27,6 @@ from aemos.realtime.engineio import (
 from aemos.realtime.outbox import Outbox
 
 _UPGRADE_TIMEOUT = 10.0  # seconds for a client to move to a WebSocket
-_MAX_ANSWERS = 1000  # packets that wait for a client that sends but does not listen
 
 
 class Transport(Protocol):
@@ -79,7 +78,8 @@ class EngineSession:
         self._interval = settings.socket_io.ping_interval_ms / 1000
         self._timeout = settings.socket_io.ping_timeout_ms / 1000
         self._outbox = Outbox(settings.max_buffer)
-        self._answers = 0
+        self._answers = 0  # bytes that wait of packets without a subject
+        self._max_answers = max(settings.max_buffer, settings.socket_io.max_payload)
         self._probe: Transport | None = None
         self._probe_timer: IDelayedCall | None = None
         self._moving = False
@@ -115,10 +115,12 @@ class EngineSession:
         if self.ended:
             return
         if not subject:
-            self._answers += 1
-            if self._answers > _MAX_ANSWERS:
+            if self._answers > self._max_answers:
+                self.flush()
+            if self._answers > self._max_answers:
                 self.close("the client does not listen")
                 return
+            self._answers += len(packet)
         if not self._outbox:
             self._engine.flushes.soon(self.flush)
         self._outbox.add(packet, subject)

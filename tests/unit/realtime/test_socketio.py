@@ -329,11 +329,18 @@ def test_a_client_that_does_not_listen_costs_a_bounded_buffer_and_gets_the_newes
 
 
 def test_a_client_that_asks_but_never_listens_is_closed():
-    wire = SocketIoWorld().client("ada")
+    wire = SocketIoWorld(max_payload=1024, max_buffer=1024).client("ada")
     wire.ready = False
-    for _ in range(1001):
+    for _ in range(100):
         wire.session.received(decode(b'421["leave","telemetry-1"]'), wire)
     assert wire.ended
+
+
+def test_a_client_that_listens_may_ask_a_lot_at_once():
+    wire = SocketIoWorld(max_payload=1024, max_buffer=1024).client("ada")
+    for _ in range(1500):
+        wire.session.received(decode(b'421["leave","telemetry-1"]'), wire)
+    assert wire.hear() == ['431[{"rooms":[]}]'] * 1500
 
 
 def test_a_user_is_welcomed_in_a_room_that_nobody_else_may_join():
