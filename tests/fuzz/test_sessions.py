@@ -66,14 +66,17 @@ class Peer:
         self.accepted = False
         self._to_read.clear()
 
-    def publish(self, topic: str, qos: int) -> None:
+    def publish(self, topic: str, qos: int, count: int) -> None:
+        """Send some messages at once."""
         assert self.client is not None
-        payload = f"{self.name} {len(self.sent)}".encode()
-        self._last_id += 1
-        packet = Publish(topic, payload, qos, packet_id=self._last_id)
-        self.owed[self._last_id] = (packet, False)
-        self.sent.append(packet)
-        self.client.send(packet)
+        packets = []
+        for _ in range(count):
+            self._last_id += 1
+            payload = f"{self.name} {self._last_id}".encode()
+            packets.append(Publish(topic, payload, qos, packet_id=self._last_id))
+            self.owed[self._last_id] = (packets[-1], False)
+        self.sent += packets
+        self.client.send(*packets)
 
     def read(self, count: int | None = None) -> bool:
         """Take what the server has sent and answer it. @return: whether there was anything."""
@@ -94,8 +97,12 @@ class Peer:
                 assert packet.return_code == 0
                 assert packet.session_present or not self._known
                 self._known = self.accepted = True
-                for packet_id, (publish, released) in self.owed.items():
-                    client.send(PubRel(packet_id) if released else attrs.evolve(publish, dup=True))
+                client.send(
+                    *(
+                        PubRel(packet_id) if released else attrs.evolve(publish, dup=True)
+                        for packet_id, (publish, released) in self.owed.items()
+                    )
+                )
                 if not self.subscribed and self.filters:
                     client.send(Subscribe(_SUBSCRIBING, self.filters))
             case SubAck():
@@ -149,7 +156,8 @@ class World:
         chance = random.random()
         if chance < 0.35:
             if publisher.accepted:
-                publisher.publish(random.choice(TOPICS), random.choice((1, 2)))
+                topic, qos = random.choice(TOPICS), random.choice((1, 2))
+                publisher.publish(topic, qos, random.choice((1, 1, 1, 4)))
         elif chance < 0.6:
             peer.read(1)
         elif chance < 0.68:
