@@ -51,7 +51,7 @@ async def test_a_list_hides_inactive_and_archived_areas_but_not_those_without_st
 
 
 @pytest.mark.parametrize(
-    ("query", "field"), [("", "organizationId"), ("?organizationId=1&page=1", "page")]
+    ("query", "field"), [("", "organizationId"), ("?organizationId=1&pages=1", "pages")]
 )
 async def test_a_list_takes_the_organization_and_nothing_else(
     farm: Farm, query: str, field: str

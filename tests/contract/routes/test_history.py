@@ -182,7 +182,7 @@ async def test_a_day_when_the_clocks_change_has_23_or_25_hours(
     assert [row["count"] for row in hourly.data["buckets"]] == [2] * 96
 
 
-@pytest.mark.parametrize("query", ["bucket=0h", "bucket=1y", "tz=Moon/Base", "fn=median", "fn="])
+@pytest.mark.parametrize("query", ["bucket=0h", "bucket=1y", "tz=Moon/Base", "fn=median", "fn=,"])
 async def test_an_aggregation_that_cannot_be_read_is_named(farm: Farm, query: str) -> None:
     reply = await farm.call("GET", f"{RANGE}/aggregate?{query}", "north-viewer")
     assert reply.status == 400
