@@ -77,9 +77,7 @@ from aemos.services.commands import Commands
 from aemos.services.device_login import DeviceLogin
 from aemos.services.device_states import DeviceStates
 from aemos.services.devices import Devices
-from aemos.services.events import (
-    Events,
-)
+from aemos.services.events import Events
 from aemos.services.fail_safe import FailSafe
 from aemos.services.history import History
 from aemos.services.key_login import KeyLogin

@@ -112,7 +112,8 @@ class Listeners:
         if endpoint:
             above = TLSMemoryBIOFactory(self._context("http"), False, self._doors.site)
             self.ports["https"] = await self._listen("HTTPS", endpoint, above)
-        door = HttpDoor(self._doors.site, http, self._reactor, self._settings.stop_grace)
+        endpoint = http.endpoint or _tcp(http.host, http.port)
+        door = HttpDoor(self._doors.site, endpoint, self._reactor, self._settings.stop_grace)
         await door.listen()
         self._http = door
         self.ports["http"] = door.port or 0

@@ -9,23 +9,22 @@ from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 
-from aemos.config.schema import Http
 from aemos.errors import StartError
 from aemos.http.site import Site
 
 
 class HttpDoor(Service):
-    """Serves a site at the address that the settings name."""
+    """Serves a site at one address."""
 
     name = "http"
 
-    def __init__(self, site: Site, settings: Http, reactor: Any, stop_grace: float) -> None:
-        """@param stop_grace: seconds that requests in progress get when the door stops."""
+    def __init__(self, site: Site, endpoint: str, reactor: Any, stop_grace: float) -> None:
+        """@param endpoint: where to listen, as Twisted writes it.
+
+        @param stop_grace: seconds that requests in progress get when the door stops.
+        """
         self._site, self._reactor, self._grace = site, reactor, stop_grace
-        self._endpoint = (
-            settings.endpoint
-            or f"tcp:{settings.port}:interface={_escaped(settings.host)}:backlog=1024"
-        )
+        self._endpoint = endpoint
         self._listening: IListeningPort | None = None
 
     async def listen(self) -> None:
@@ -64,10 +63,6 @@ class HttpDoor(Service):
             await drained
         except TimeoutError:
             return
-
-
-def _escaped(host: str) -> str:
-    return host.replace("\\", "\\\\").replace(":", "\\:")
 
 
 async def _maybe(result: object) -> None:

@@ -14,7 +14,7 @@ from aemos.model import Instant, Principal, PrincipalKind
 from aemos.services.events import Events, UserChanged, UserWelcomed
 from aemos.services.passwords import Passwords
 from aemos.services.sign_in_limits import SignInLimits
-from aemos.services.web_tokens import Claims, Expired, WebTokens, new_session
+from aemos.services.web_tokens import Expired, WebTokens, new_session
 from aemos.storage import audit, login_sessions, roles, users
 from aemos.storage.audit import Actor
 from aemos.storage.database import Database
@@ -329,6 +329,3 @@ def account_of(tx: Transaction, user_id: int) -> Account | None:
         roles=sorted(names),
         permissions=sorted(everywhere),
     )
-
-
-__all__ = ["SYSTEM_ADMIN", "Account", "Authentication", "Claims", "SignIn", "account_of"]

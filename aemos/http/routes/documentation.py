@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache, cached_property
-from pathlib import Path
 from typing import ClassVar
 
-import aemos
 from aemos import json
 from aemos.errors import NotFound
 from aemos.http import openapi
+from aemos.http.pages import WEB
 from aemos.http.render import Answer
 from aemos.http.routing import API, Auth, Call, Group, route, table
-
-WEB = Path(aemos.__file__).parent / "web"
-"""Where our pages are, and what `make web` copied below `vendor`."""
 
 _PAGE = {
     # The page shows what this server tells and nothing else. The library styles its parts inline.

@@ -52,9 +52,8 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     (folder / LIBRARIES).write_text("free for all")
     nobody: Any = None  # no route is asked
     api = Api([], Authenticator(nobody, nobody, reactor))
-    settings = Http(host="127.0.0.1", port=0)
-    site = build_site(api, settings, reactor, children=pages(PORTS, folder))
-    door = HttpDoor(site, settings, reactor, 5)
+    site = build_site(api, Http(), reactor, children=pages(PORTS, folder))
+    door = HttpDoor(site, "tcp:0:interface=127.0.0.1", reactor, 5)
     await door.listen()
     assert door.port is not None
     yield Served(folder, door.port, Agent(reactor, pool=HTTPConnectionPool(reactor, False)))

@@ -185,7 +185,7 @@ COOPERATOR = Cooperator(scheduler=lambda work: reactor.callLater(0, work))
 
 
 async def serve(settings: Http | None = None, grace: float = 60.0) -> Served:
-    settings = attrs.evolve(settings or Http(rate_limit=False), host="127.0.0.1", port=0)
+    settings = settings or Http(rate_limit=False)
     things, observed = Things(), list[tuple[Any, ...]]()
     site = build_site(
         Api([things], Authenticator(Users(), CATALOGUE, reactor)),
@@ -194,7 +194,7 @@ async def serve(settings: Http | None = None, grace: float = 60.0) -> Served:
         children={"/ws/v1": Child()},
         observe=lambda *figures: observed.append(figures),
     )
-    door = HttpDoor(site, settings, reactor, grace)
+    door = HttpDoor(site, "tcp:0:interface=127.0.0.1", reactor, grace)
     await door.listen()
     agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
     return Served(things, site, door, agent, observed)
@@ -615,8 +615,8 @@ async def test_work_goes_on_when_the_client_goes_away(served: Served) -> None:
 
 
 async def test_a_port_in_use_is_one_clear_line(served: Served) -> None:
-    settings = Http(host="127.0.0.1", port=served.door.port or 0)
-    second = HttpDoor(served.site, settings, reactor, 1.0)
+    endpoint = f"tcp:{served.door.port}:interface=127.0.0.1"
+    second = HttpDoor(served.site, endpoint, reactor, 1.0)
     with pytest.raises(StartError, match=r"^HTTP cannot listen on tcp:"):
         await second.listen()
     assert second.port is None
