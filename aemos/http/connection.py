@@ -37,6 +37,9 @@ class Channel(HTTPChannel):
     totalHeadersSize = 16 * 1024
     site: Site
     _receiving = False
+    _answered: Any = (
+        None  # the request whose answer has not left yet, if that is what is waited for
+    )
 
     def connectionMade(self) -> None:
         self.site.connections.add(self)
@@ -78,7 +81,24 @@ class Channel(HTTPChannel):
         else:
             self.loseConnection()
 
+    def requestDone(self, request: Any) -> None:
+        # The base class would go on with what the client has sent ahead, and keep all answers of a
+        # client that does not read them.
+        if self._waitingForTransport and self.persistent:
+            self._answered = request
+            self.setTimeout(self._savedTimeOut)
+        else:
+            super().requestDone(request)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        request, self._answered = self._answered, None
+        if request is not None:
+            super().requestDone(request)
+
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        if self._answered is not None:
+            self.requests.remove(self._answered)
         super().connectionLost(reason)
         self.site.gone(self)
 
