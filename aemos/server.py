@@ -205,6 +205,8 @@ class Server(LoggedService):
             self._passwords.stop()
         if self._control is not None:
             await self._control.stop()
+        if doors is not None and doors.ports:
+            self._log.info("aemos has stopped")
 
     async def _within(self, ends: float, waiting: list[Deferred[Any]], what: str) -> None:
         """Wait for all, while the grace lasts; an error is logged and stops nothing.

@@ -106,6 +106,8 @@ def test_a_second_server_on_the_same_ports_leaves_the_first_alone(make, tmp_path
         second.close()
     assert first.get("/api/v1/health/readiness")[0] == 200
     assert first.terminate() == 0
+    assert first.log.rstrip().endswith("aemos has stopped")
+    assert "has stopped" not in second.log
 
 
 def test_check_config_shows_no_secret(make, tmp_path):
