@@ -289,7 +289,8 @@ class Broker:
     def send_retained(self, session: Session, topic_filter: str, qos: int) -> None:
         """Start sending the retained messages of a new subscription [MQTT-3.3.1-6]."""
         topics = self.store.retained.topics(topic_filter) + self._system.topics(topic_filter)
-        if topics:
+        # It may have ended while it was stored, or have been made again with another QoS.
+        if topics and session.subscriptions.get(topic_filter) == qos:
             session.stream(topic_filter, self._retained(session, topics, qos))
 
     def _retained(self, session: Session, topics: list[str], granted: int) -> Iterator[Delivery]:

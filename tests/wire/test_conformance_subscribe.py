@@ -153,6 +153,21 @@ def test_nothing_comes_after_unsubscribe() -> None:
     assert client.take() == h("b002ffff")
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_retained_messages_do_not_follow_a_subscription_that_has_ended(clean: bool) -> None:
+    """[MQTT-3.10.4-2] Also when the SUBSCRIBE before it was not stored yet."""
+    stage = Stage(max_inflight=1)
+    publisher = stage.client("pub")
+    publisher.send(*(Publish(f"a/{number}", b"x", 1, True, packet_id=1) for number in range(3)))
+    client = stage.client("c", clean=clean)
+    client.send(Subscribe(1, (("a/#", 1),)), Unsubscribe(2, ("a/#",)))
+    answers = client.packets()
+    assert answers[0] == SubAck(1, (1,))
+    assert answers[-1] == UnsubAck(2)
+    client.send(PubAck(1))
+    assert client.publishes() == []
+
+
 def test_unknown_filter_is_acknowledged_too() -> None:
     """[MQTT-3.10.4-5]"""
     client = Stage().client()
