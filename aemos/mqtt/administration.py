@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from aemos.model import ANONYMOUS, Principal
+from aemos.model import ANONYMOUS
 from aemos.mqtt.broker import Broker
+from aemos.mqtt.counters import CloseReason
 from aemos.services.interfaces import Ban, ClientInfo, Owed, RetainedInfo
 
 
@@ -21,7 +22,8 @@ class Administration:
 
     def client(self, principal: str, client_id: str) -> ClientInfo | None:
         """@return: the client if it is connected."""
-        return self._broker.client(principal, client_id)
+        connection = self._broker.live.get((principal, client_id))
+        return None if connection is None or connection.session is None else connection.info()
 
     def owed(self, principal: str, client_id: str) -> Owed | None:
         """@return: what waits for this client; None = it has no stored session."""
@@ -39,13 +41,12 @@ class Administration:
             return connection.session.subscriptions
         return {} if session is None else session.subscriptions
 
-    def kick(self, principal: Principal, reason: str) -> int:
-        """Close every session of this principal. @return: how many."""
-        return self._broker.kick(principal, reason)
-
     def disconnect(self, principal: str, client_id: str, reason: str) -> bool:
         """Close one client's connection. @return: whether there was one."""
-        return self._broker.disconnect(principal, client_id, reason)
+        connection = self._broker.live.get((principal, client_id))
+        if connection is not None:
+            connection.close(CloseReason.KICKED, reason)
+        return connection is not None
 
     def retained(self, topic_filter: str) -> Iterable[RetainedInfo]:
         """@return: the retained messages that a valid filter matches."""

@@ -50,7 +50,7 @@ _MAX_BURST = 100  # messages that are judged and stored together
 
 
 class Broker:
-    """Implements `services.interfaces.Publisher` and `ClientAdmin`."""
+    """Implements `services.interfaces.Publisher`."""
 
     _log = Logger()
 
@@ -521,7 +521,7 @@ class Broker:
         for topic_filter in list(session.subscriptions):
             self.may_subscribe(session, topic_filter, partial(decided, topic_filter))
 
-    # ------------------------------------------------------------------ administration
+    # ------------------------------------------------------------------ figures
 
     def clients(self) -> list[ClientInfo]:
         """@return: everybody connected, in no order."""
@@ -531,25 +531,6 @@ class Broker:
         """@return: all that this principal has, whatever the client id."""
         sessions = self.sessions_of(_identity(principal))
         return [self.live[session.key] for session in sessions if session.key in self.live]
-
-    def kick(self, principal: Principal, reason: str) -> int:
-        """Close every session of this principal (`services.interfaces.ClientAdmin`)."""
-        found = self.connections_of(principal)
-        for connection in found:
-            connection.close(CloseReason.KICKED, reason)
-        return len(found)
-
-    def client(self, principal_key: str, client_id: str) -> ClientInfo | None:
-        """@return: the client if it is connected."""
-        connection = self.live.get((principal_key, client_id))
-        return None if connection is None or connection.session is None else connection.info()
-
-    def disconnect(self, principal_key: str, client_id: str, reason: str) -> bool:
-        """Close one client's connection. @return: whether there was one."""
-        connection = self.live.get((principal_key, client_id))
-        if connection is not None:
-            connection.close(CloseReason.KICKED, reason)
-        return connection is not None
 
     @property
     def client_count(self) -> int:

@@ -154,6 +154,3 @@ class ClientAdmin(Protocol):
 
     def lift(self, ban_id: int) -> bool:
         """End a ban. @return: whether it was in force."""
-
-    def kick(self, principal: Principal, reason: str) -> int:
-        """Close every session of this principal; `reason` is logged. @return: how many."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import attrs
 
 from aemos.errors import StorageUnavailable
-from aemos.model import Instant, Principal, PrincipalKind
+from aemos.model import Instant
+from aemos.mqtt.administration import Administration
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.packets import Connect, PingReq, PingResp, PubAck, Publish, Will
 from aemos.services.events import IdentityChanged, UserChanged
-from tests.mqtt_stage import ROOT, Client, Stage, sensor
+from tests.mqtt_stage import ROOT, Stage, sensor
 
 
 def two_sensors() -> Stage:
@@ -229,20 +230,10 @@ def test_topics_denied_inside_a_granted_filter_are_left_out() -> None:
     ]
 
 
-def test_kick_closes_all_sessions_of_a_principal() -> None:
-    stage = two_sensors()
-    mine: list[Client] = [stage.client(f"c{n}", user="u") for n in range(3)]
-    other = stage.client("c0", user="v")
-    mine[0].drop()
-    assert stage.broker.kick(sensor("u"), "token sold") == 2
-    assert all(client.closed for client in mine)
-    assert not other.closed
-    assert stage.broker.kick(Principal(PrincipalKind.SENSOR, "nobody"), "") == 0
-
-
 def test_one_client_can_be_disconnected_by_name() -> None:
     stage = two_sensors()
-    mine = stage.client("c", user="u")
-    assert not stage.broker.disconnect("sensor:v", "c", "test")
-    assert stage.broker.disconnect("sensor:u", "c", "test")
-    assert mine.closed
+    mine, other = stage.client("c", user="u"), stage.client("d", user="u")
+    administration = Administration(stage.broker)
+    assert not administration.disconnect("sensor:v", "c", "test")
+    assert administration.disconnect("sensor:u", "c", "test")
+    assert (mine.closed, other.closed) == (True, False)
