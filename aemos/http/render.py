@@ -165,9 +165,14 @@ def known(if_none_match: str | None, tag: str) -> bool:
 
 
 def _compressed(body: bytes, coding: str) -> bytes:
+    compress = compressor(coding)
+    return compress.compress(body) + compress.flush()
+
+
+def compressor(coding: str) -> zlib._Compress:
+    """@return: what makes a body of that coding. @param coding: as `accepted` gives it."""
     # Level 1: this runs in the reactor thread, and higher levels win little on JSON.
-    compressor = zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS[coding])
-    return compressor.compress(body) + compressor.flush()
+    return zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS[coding])
 
 
 _REFUSED = re.compile(r";\s*q=0(\.0*)?\s*$")

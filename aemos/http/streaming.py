@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from zope.interface import implementer
 
 from aemos.errors import AemosError, Unavailable
 from aemos.http.connection import ApiRequest
+from aemos.http.render import accepted, compressor
 
 _log = Logger()
 
@@ -44,6 +46,7 @@ async def send(request: ApiRequest, stream: Stream, status: int) -> None:
     if request.finished:
         await stream.chunks.aclose()
         return
+    stream = _coded(request, stream)
     valve, head_at = _Valve(), request.site.reactor.seconds()
     request.notifyFinish().addBoth(lambda _: valve.stopProducing())
     try:
@@ -67,6 +70,31 @@ async def send(request: ApiRequest, stream: Stream, status: int) -> None:
         if request.producer is not None:
             request.unregisterProducer()
         request.finish()
+
+
+def _coded(request: ApiRequest, stream: Stream) -> Stream:
+    """@return: the stream, compressed if the client takes that; events stay as they are."""
+    if stream.endless:
+        return stream
+    headers = {**stream.headers, "Vary": "Accept-Encoding"}
+    coding = accepted(request.getHeader("Accept-Encoding") or "")
+    if coding is None:
+        return attrs.evolve(stream, headers=headers)
+    headers["Content-Encoding"] = coding
+    return attrs.evolve(stream, chunks=_compressed(stream.chunks, coding), headers=headers)
+
+
+async def _compressed(
+    chunks: AsyncGenerator[bytes, None], coding: str
+) -> AsyncGenerator[bytes, None]:
+    compress = compressor(coding)
+    try:
+        async for chunk in chunks:
+            # Nothing is kept back: the client sees each chunk when it is there.
+            yield compress.compress(chunk) + compress.flush(zlib.Z_SYNC_FLUSH)
+        yield compress.flush()
+    finally:
+        await chunks.aclose()
 
 
 def _begin(request: ApiRequest, stream: Stream, status: int) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import gc
+import gzip
 import io
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import treq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.web.http_headers import Headers
 
 from aemos import json
 from aemos.errors import StorageUnavailable
@@ -68,6 +73,28 @@ async def test_an_export_holds_a_range_in_order_of_time(farm: Farm) -> None:
     assert list(csv.DictReader(io.StringIO(reply.body.decode()))) == [
         {name: str(value) for name, value in row.items()} for row in rows
     ]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "undone"), [("gzip, br", gzip.decompress), ("deflate", zlib.decompress)]
+)
+async def test_an_export_is_compressed_for_whoever_can_read_that(
+    farm: Farm, accepted: str, undone: Callable[[bytes], bytes]
+) -> None:
+    await plant_many(farm, 10_000)
+    agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
+    bodies = []
+    for coding in (accepted, "br"):
+        headers = {"Authorization": ["Bearer north-viewer"], "Accept-Encoding": [coding]}
+        url = f"{farm.url}/api/v1{EXPORT}".encode()
+        response = await agent.request(b"GET", url, Headers(headers))
+        assert response.headers.getRawHeaders("Vary") == ["Accept-Encoding"]
+        bodies.append((response, await treq.content(response)))
+    (coded, packed), (plain, text) = bodies
+    assert coded.headers.getRawHeaders("Content-Encoding") == [accepted.partition(",")[0]]
+    assert plain.headers.getRawHeaders("Content-Encoding") is None
+    assert undone(packed) == text
+    assert len(packed) < len(text) / 3
 
 
 async def test_head_tells_about_an_export_without_its_body(farm: Farm) -> None:
