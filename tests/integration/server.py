@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -269,9 +269,14 @@ class Server:
             content = content or json.dumps(body).encode()
         connection = HTTPConnection("127.0.0.1", self.ports["http"], timeout=15)
         with contextlib.closing(connection):
-            connection.request(method, path, content, headers)
-            response = connection.getresponse()
-            raw = response.read()
+            try:
+                connection.request(method, path, content, headers)
+                response = connection.getresponse()
+                raw = response.read()
+            except (HTTPException, OSError) as error:
+                code = None if self._process is None else self._process.poll()
+                error.add_note(f"{method} {path}; exit code {code}\n{self.log[-4000:]}")
+                raise
         return response.status, json.loads(raw) if raw else None
 
     def sign_in(self, organization: str = "north") -> str:
