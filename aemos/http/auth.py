@@ -88,6 +88,11 @@ class Authenticator:
         answer: defer.Deferred[Identity | StorageUnavailable | None] = defer.Deferred()
 
         def found(identity: Identity | StorageUnavailable | None) -> None:
+            # In a turn of its own: while the catalogue is telling those who wait, it does not give
+            # the identity to others, and nobody could take back a message that has to wait for it.
+            self._clock.callLater(0, tell, identity)
+
+        def tell(identity: Identity | StorageUnavailable | None) -> None:
             if not answer.called:
                 answer.callback(identity)
 
