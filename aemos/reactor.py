@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet import epollreactor
 from twisted.python import log
 
 
@@ -26,4 +26,7 @@ class _WithoutContext:
 
 def spare_log_context() -> None:
     """Let the epoll reactor of this process call sockets directly; others stay as they are."""
-    epollreactor.log = _WithoutContext  # type: ignore[assignment, attr-defined]
+    # Not imported here: it can be only where the system has epoll.
+    module: Any = sys.modules.get("twisted.internet.epollreactor")
+    if module is not None:
+        module.log = _WithoutContext

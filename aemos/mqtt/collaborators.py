@@ -1,4 +1,4 @@
-"""What the MQTT door needs of the services behind it; `aemos.tap` puts the real ones in."""
+"""What the MQTT door needs of the services behind it; `aemos.assembly` puts the real ones in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The bus on which services tell the rest of the server what has happened.
 
 Everything here has happened: events about rows are published after COMMIT, in commit order, in the
-reactor thread. Doors subscribe in `aemos.tap`; a service never calls a door.
+reactor thread. Doors subscribe in `aemos.assembly`; a service never calls a door.
 """
 
 from __future__ import annotations

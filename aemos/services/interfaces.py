@@ -1,4 +1,4 @@
-"""What services need from a door, declared without importing one; bound in `aemos.tap`."""
+"""What services need from a door, declared without importing one; bound in `aemos.assembly`."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -56,3 +58,18 @@ async def test_a_fault_in_a_protocol_is_logged_and_costs_only_its_connection(
     second.transport.loseConnection()
     await second.lost
     await port.stopListening()
+
+
+def test_a_system_without_epoll_will_do() -> None:
+    """macOS and the BSDs, say."""
+    program = (
+        "import select\n"
+        "for name in [name for name in dir(select) if 'EPOLL' in name.upper()]:\n"
+        "    delattr(select, name)\n"
+        "import aemos.server, aemos.reactor\n"
+        "aemos.reactor.spare_log_context()\n"
+        "from twisted.internet import reactor\n"
+        "print(type(reactor).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "PollReactor\n", done.stderr
