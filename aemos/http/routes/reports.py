@@ -11,7 +11,8 @@ from aemos.http.schemas import FreeQuery, Id
 from aemos.services.reports import Reports
 from aemos.storage.reports import Page
 
-_MAX_LIMIT, _MAX_PAGE = 1000, 10**9
+_MAX_LIMIT, _LONG = 40.0  # seconds
+_MAX_PAGE = 1000, 10**9
 
 
 class Wanted(FreeQuery):
@@ -81,6 +82,7 @@ class ReportRoutes:
         return await self._answer(call, "ticket-resolution", query)
 
     async def _answer(self, call: Call, name: str, query: Wanted) -> Answer:
+        call.may_take(_LONG)  # some walk through all readings of a day
         number = min(max(query.page, 1), _MAX_PAGE)
         limit = min(max(query.limit, 1), _MAX_LIMIT)
         found = await self._reports.make(
