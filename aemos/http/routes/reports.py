@@ -11,8 +11,8 @@ from aemos.http.schemas import FreeQuery, Id
 from aemos.services.reports import Reports
 from aemos.storage.reports import Page
 
-_MAX_LIMIT, _LONG = 40.0  # seconds
-_MAX_PAGE = 1000, 10**9
+_MAX_LIMIT, _MAX_PAGE = 1000, 10**9
+_LONG = 40.0  # seconds
 
 
 class Wanted(FreeQuery):
