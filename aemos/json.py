@@ -17,6 +17,9 @@ from aemos.model import Instant
 
 T = TypeVar("T")
 
+END = r"$(?!\n)"
+"""The end of a pattern of a field: for Python, `$` alone is also before a last line feed."""
+
 
 class MalformedJson(BadRequest):
     """The bytes are not JSON (RFC 8259)."""

@@ -16,6 +16,7 @@ import msgspec
 from aemos import __version__
 from aemos.http.render import Shape
 from aemos.http.routing import Auth, Endpoint, Route
+from aemos.json import END
 from aemos.storage.tables import TABLES, Kind, Table
 
 Json = dict[str, Any]
@@ -192,9 +193,10 @@ class _Structs:
     def __init__(self, routes: Sequence[Route]) -> None:
         bodies = _distinct(route.body for route in routes)
         queries = _distinct(route.query for route in routes)
-        schemas, self.components = msgspec.json.schema_components(bodies, ref_template=_REFERENCE)
+        schemas, components = msgspec.json.schema_components(bodies, ref_template=_REFERENCE)
+        self.components = _in_ecma(components)
         self.bodies: Mapping[type, Json] = dict(zip(bodies, schemas, strict=True))
-        self._queries = {query: msgspec.json.schema(query) for query in queries}
+        self._queries = {query: _in_ecma(msgspec.json.schema(query)) for query in queries}
 
     def parameters(self, query: type[msgspec.Struct]) -> list[Json]:
         """@return: a parameter for each field."""
@@ -213,6 +215,20 @@ class _Structs:
 
 def _distinct(structs: Iterable[type[msgspec.Struct] | None]) -> list[type[msgspec.Struct]]:
     return list(dict.fromkeys(struct for struct in structs if struct is not None))
+
+
+def _in_ecma(schema: Any) -> Any:
+    """@return: the schema with its patterns in the dialect of JSON Schema (ECMA-262)."""
+    if isinstance(schema, list):
+        return [_in_ecma(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: part.replace(END, "$")
+        if key == "pattern" and isinstance(part, str)
+        else _in_ecma(part)
+        for key, part in schema.items()
+    }
 
 
 def _without_null(schema: Json) -> Json:

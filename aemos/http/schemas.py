@@ -17,13 +17,14 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aemos.errors import BadRequest, NotFound
+from aemos.json import END
 
 S = TypeVar("S", bound=Struct)
 
 _BIGGEST = 2**63 - 1  # BIGINT
-_EMAIL = r"^[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+$"
-_GUID = r"^\{?[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}\}?$"
-_BLANK_OR_EMAIL, _BLANK_OR_GUID = f"^$|{_EMAIL}", f"^$|{_GUID}"
+_EMAIL = rf"^[^@\s]{{1,64}}@[^@\s.]+(\.[^@\s.]+)+{END}"
+_GUID = rf"^\{{?[0-9A-Fa-f]{{8}}-?([0-9A-Fa-f]{{4}}-?){{3}}[0-9A-Fa-f]{{12}}\}}?{END}"
+_BLANK_OR_EMAIL, _BLANK_OR_GUID = f"^{END}|{_EMAIL}", f"^{END}|{_GUID}"
 _PATTERNS = {
     _EMAIL: "must be a valid email",
     _BLANK_OR_EMAIL: "must be a valid email",

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aemos.errors import BadRequest
+from aemos.json import END
 
 _MAX_LEAVES = 20
 _MAX_DEPTH = 5
@@ -22,7 +23,7 @@ _MINUTES = Meta(gt=0, le=43_200)  # 30 days
 Number = Annotated[float, Meta(ge=-1e308, le=1e308)]
 Minutes = Annotated[float, _MINUTES]
 Variable = Annotated[str, Meta(max_length=50)]
-Time = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Time = Annotated[str, Meta(pattern=rf"^([01][0-9]|2[0-3]):[0-5][0-9]{END}")]
 Severity = Literal["info", "warning", "critical"]
 
 PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")

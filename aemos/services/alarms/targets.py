@@ -21,7 +21,7 @@ WORDS = (
 )  # fmt: skip
 """What the template of a webhook may have in double braces."""
 
-Address = Annotated[str, Meta(pattern=r"^[!-~]+@[!-~]+$", max_length=254)]
+Address = Annotated[str, Meta(pattern=rf"^[!-~]+@[!-~]+{json.END}", max_length=254)]
 Secret = Annotated[str, Meta(min_length=8, max_length=256)]
 Headers = Annotated[dict[str, str], Meta(max_length=20)]
 
@@ -53,7 +53,7 @@ class WebhookTarget(_Target, tag="webhook"):
     secret: Secret | UnsetType | None = UNSET
     headers: Headers | UnsetType = UNSET
     template: Annotated[str, Meta(max_length=4000)] = ""
-    contentType: Annotated[str, Meta(pattern=r"^[!-~]+/[ -~]+$", max_length=100)] = (
+    contentType: Annotated[str, Meta(pattern=rf"^[!-~]+/[ -~]+{json.END}", max_length=100)] = (
         "application/json"
     )
 

@@ -52,6 +52,12 @@ async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
     await close()
 
 
+async def test_patterns_are_written_for_every_reader(whole: Whole) -> None:
+    schemas = (await whole.call("GET", DOCUMENT)).body["components"]["schemas"]
+    assert schemas["Credentials"]["properties"]["email"]["pattern"].endswith(")+$")
+    assert "(?" not in str(schemas)
+
+
 async def test_the_document_is_valid_openapi(whole: Whole) -> None:
     document = (await whole.call("GET", DOCUMENT)).body
     assert document["openapi"].startswith("3.1")
