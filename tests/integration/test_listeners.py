@@ -24,6 +24,14 @@ from tests.integration.wire import PING, PONG, Wire, hello
 LOCAL = "tcp:0:interface=127.0.0.1"
 CONNECTED, REFUSED = ConnAck().encode(), ConnAck(5).encode()
 
+# As browsers ask for a WebSocket.
+UPGRADE = (
+    b"GET %b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+)
+
 # Does what systemd does for a socket unit, then becomes the server.
 ACTIVATED = """
 import os, socket, sys
@@ -131,6 +139,13 @@ def test_https_serves_what_http_does(start, root):
     with urllib.request.urlopen(url, context=client_context(root), timeout=15) as answer:
         assert answer.status == 200
         assert json.load(answer)
+    for path in (b"/ws/v1", b"/socket.io/?EIO=4&transport=websocket"):
+        with Wire.to(server, "https").encrypted(client_context(root)) as wire:
+            wire.send(UPGRADE % path)
+            assert wire.read(12) == b"HTTP/1.1 101"
+            wire.send(b"\x89\x80mask")  # a ping, with no data
+            while (octet := wire.read(1)) != b"\x8a":  # of the pong
+                assert octet
 
 
 def test_certificate_signs_its_device_in_and_nobody_else(start, root):
