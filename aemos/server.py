@@ -100,7 +100,13 @@ class Server(LoggedService):
                 settings = demo.with_open_telemetry(settings, farm)
         if settings.auth.admin_email:
             users = Users(database, events, passwords)
-            await users.create_admin(settings.auth.admin_email, settings.auth.admin_password)
+            made = await users.create_admin(settings.auth.admin_email, settings.auth.admin_password)
+            if made.promoted:  # anybody can sign up with any address
+                self._log.warn(
+                    "{email} had signed up before and is a System Admin from now on, with the"
+                    " password of then, not that of auth.admin_password",
+                    email=made.email,
+                )
         self._services = Services(settings, reactor, events, database, passwords)
         self._doors = Doors(self._services, self.observer)
         await self._doors.clients.start()

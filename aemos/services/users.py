@@ -22,12 +22,16 @@ _ROOT_NAME = "Root"
 
 @attrs.frozen
 class Administrator:
-    """What `create_admin` found or made. `created` tells whether the user is new."""
+    """What `create_admin` found or made.
+
+    `created` tells whether the user is new, `promoted` whether one that was there became it now.
+    """
 
     user_id: int
     email: str
     organization_id: int
     created: bool
+    promoted: bool
 
 
 @attrs.define
@@ -73,7 +77,8 @@ def _ensure(tx: Transaction, email: str, hashed: str | None) -> Administrator:
         role = tx.insert("Role", {"name": SYSTEM_ADMIN, "organizationId": None})
     held = [grant for grant in users.grants(tx, user_id) if grant["role"] == SYSTEM_ADMIN]
     organization = held[0]["organizationId"] if held else _join(tx, user_id, role)
-    return Administrator(user_id, email, organization, created=user is None)
+    promoted = user is not None and not held
+    return Administrator(user_id, email, organization, created=user is None, promoted=promoted)
 
 
 def _join(tx: Transaction, user_id: int, role: int) -> int:

@@ -124,7 +124,7 @@ async def test_the_first_administrator_gets_a_root_organization(
     database: Database, passwords: Passwords
 ) -> None:
     administrator = await created(database, passwords)
-    assert administrator.created
+    assert (administrator.created, administrator.promoted) == (True, False)
     row = await database.read(users.find, administrator.user_id)
     assert row is not None
     assert (row["email"], row["userName"]) == ("ada@x.example", "ada")
@@ -142,7 +142,7 @@ async def test_making_an_administrator_again_changes_nothing(
     first = await created(database, passwords)
     before = await database.read(users.find, first.user_id)
     second = await created(database, passwords, email="ADA@x.example", password="another one")
-    assert not second.created
+    assert (second.created, second.promoted) == (False, False)
     assert (second.user_id, second.organization_id) == (first.user_id, first.organization_id)
     assert await database.read(users.find, first.user_id) == before
     assert len(await memberships(database, first.user_id)) == 1
@@ -164,6 +164,7 @@ async def test_a_member_becomes_administrator_in_the_oldest_root(
     user, root = await database.transact(sow)
     administrator = await created(database, passwords)
     assert (administrator.user_id, administrator.organization_id) == (user, root)
+    assert (administrator.created, administrator.promoted) == (False, True)
     assert await memberships(database, user) == [(root, "System Admin", "active")]
 
 
