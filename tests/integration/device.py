@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import socket
 from collections.abc import Mapping
 from threading import Event
 from typing import Any
@@ -65,6 +67,7 @@ class Device:
             reconnect_on_failure=False,
         )
         client.max_inflight_messages_set(1000)
+        client.on_socket_open = _send_at_once
         if encrypted:
             assert server.authority is not None
             client.tls_set(server.authority.path)
@@ -150,6 +153,12 @@ class Device:
         # paho closes its last sockets when it is deleted, and in a cycle they might be first.
         self.client.on_connect = self.client.on_disconnect = None
         self.client.on_message = self.client.on_subscribe = None
+
+
+def _send_at_once(_client: Client, _data: Any, connected: Any) -> None:
+    """Do without the 40 ms that small packets wait for the receipt of those before them."""
+    with socket.socket(fileno=os.dup(connected.fileno())) as same:
+        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def acknowledged(info: Any) -> bool:
