@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -11,6 +12,7 @@ from twisted.logger import Logger
 
 from aemos.errors import AemosError, StorageUnavailable
 from aemos.model import Instant
+from aemos.services import leases
 from aemos.storage import mail
 from aemos.storage.database import Database
 from aemos.storage.transaction import Row, Transaction
@@ -114,7 +116,7 @@ class Outbox:
             await mailer.send(letter["recipient"], letter["subject"], letter["body"])
         except MailRefused as error:
             self._log.error("mail {number} was refused for good: {e}", number=number, e=error)
-            await self._database.transact(mail.delete, number)
+            await self._note(mail.delete, number)
         except Exception as error:
             pause = _PAUSES[min(letter["attempts"], len(_PAUSES)) - 1]
             self._log.warn(
@@ -124,7 +126,19 @@ class Outbox:
                 s=pause // 1000,
                 error=error,
             )
-            await self._database.transact(mail.postpone, number, pause)
+            await self._note(mail.postpone, number, pause)
         else:
             self._log.info("mail {number} was sent", number=number)
-            await self._database.transact(mail.delete, number)
+            await self._note(mail.delete, number)
+
+    async def _note(self, outcome: Callable[..., None], number: int, *what: object) -> None:
+        """@raise StorageUnavailable: the database cannot be had; the letter comes again."""
+        await leases.note(
+            self._database,
+            self._clock,
+            _LEASE,
+            lambda: self._mailer is None,
+            outcome,
+            number,
+            *what,
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -32,7 +33,7 @@ from aemos.services.alarms.targets import (
 )
 from aemos.services.events import AlarmChanged, Events
 from aemos.services.outbox import Outbox
-from aemos.storage import deliveries
+from aemos.storage import deliveries, mail
 from aemos.storage.database import Database, open_database
 from aemos.storage.listing import ALL
 from tests.conftest import settings_for
@@ -140,9 +141,9 @@ class World:
         return found
 
 
-def open_world(database: Database, clock: Clock, mail: schema.Mail | None = None) -> World:
+def open_world(database: Database, clock: Clock, smtp: schema.Mail | None = None) -> World:
     events, receiver = Events(), Receiver()
-    outbox = Outbox(database, SmtpMailer(mail, reactor) if mail else None, clock)
+    outbox = Outbox(database, SmtpMailer(smtp, reactor) if smtp else None, clock)
     settings = Alarms(delivery_attempts=4)
     alarms = AlarmMachinery(database, events, outbox, receiver, clock, settings)
     world = World(database, clock, events, outbox, receiver, alarms)
@@ -267,24 +268,30 @@ async def test_what_fails_is_tried_again_after_twice_the_time(world: World) -> N
     assert (row["attempts"], row["detail"]) == (4, "answered 200")
 
 
-async def test_what_was_sent_when_the_database_went_away_is_not_sent_again(world: World) -> None:
-    channel = await world.channel(HOOK)
-    transact, refused = world.database.transact, 0
+@contextlib.contextmanager
+def away_for(database: Database, outcome: Any) -> Iterator[list[float]]:
+    """Let the database be away whenever it is to do this; gives the attempts."""
+    transact, refused = database.transact, []
 
-    def without_notes(function: Any, *args: Any) -> Any:
-        nonlocal refused
-        if function is not deliveries.sent:
+    def refuse(function: Any, *args: Any) -> Any:
+        if function is not outcome:
             return transact(function, *args)
-        refused += 1
+        refused.append(database._clock.seconds())
         return fail(StorageUnavailable("the database is away"))
 
-    world.database.transact = without_notes  # type: ignore[method-assign]
-    await world.alarms.channels.test(ADMIN, channel)
-    await until(lambda: refused == 1)
-    for _ in range(30):
-        world.clock.advance(1)
-    assert refused == 31
-    world.database.transact = transact  # type: ignore[method-assign]
+    database.transact = refuse  # type: ignore[method-assign]
+    yield refused
+    database.transact = transact  # type: ignore[method-assign]
+
+
+async def test_what_was_sent_when_the_database_went_away_is_not_sent_again(world: World) -> None:
+    channel = await world.channel(HOOK)
+    with away_for(world.database, deliveries.sent) as refused:
+        await world.alarms.channels.test(ADMIN, channel)
+        await until(lambda: len(refused) == 1)
+        for _ in range(30):
+            world.clock.advance(1)
+        assert len(refused) == 31
     world.clock.advance(1)
     await world.wait(5 * MINUTE)
     assert world.told() == ["test"]
@@ -342,6 +349,57 @@ async def test_letters_go_to_every_recipient(world: World) -> None:
     assert (await mailing.log())[0]["state"] == "sent"
     await mailing.alarms.deliveries.stop()
     await mailing.outbox.stop()
+    await mailbox.close()
+
+
+async def test_letters_are_written_once_although_the_server_died_right_behind_them(
+    world: World,
+) -> None:
+    mailbox = Mailbox()
+    dying = open_world(world.database, world.clock, mailbox.settings())
+    channel = await dying.channel(EmailTarget(recipients=["one@x.example"]))
+    await world.alarms.deliveries.stop()
+    dying.alarms.deliveries.start()
+    written: Deferred[None] = Deferred()
+
+    async def dies(*args: Any) -> None:
+        written.callback(None)
+
+    dying.alarms.deliveries._note = dies  # type: ignore[method-assign]
+    await dying.alarms.channels.test(ADMIN, channel)
+    await written
+    await mailbox.letters.get()
+    await dying.alarms.deliveries.stop()
+    await dying.outbox.stop()
+    world.clock.advance(10 * MINUTE)
+    after = open_world(world.database, world.clock, mailbox.settings())
+    after.alarms.deliveries.start()
+    await after.alarms.deliveries.settle()
+    assert await world.states() == [("test", "sent")]
+    await after.alarms.deliveries.stop()
+    await after.outbox.stop()
+    assert not mailbox.letters.pending
+    await mailbox.close()
+
+
+async def test_a_letter_that_left_when_the_database_went_away_is_not_sent_again(
+    world: World,
+) -> None:
+    mailbox = Mailbox()
+    outbox = open_world(world.database, world.clock, mailbox.settings()).outbox
+    expires = Instant.of(world.clock.seconds() + 3600)
+    await world.database.transact(outbox.put, "one@x.example", "s", "b", expires)
+    with away_for(world.database, mail.delete) as refused:
+        outbox.soon()
+        await mailbox.letters.get()
+        await until(lambda: len(refused) == 1)
+        world.clock.advance(1)
+        assert len(refused) == 2
+    world.clock.advance(1)
+    left = "SELECT COUNT(*) FROM mail_outbox"
+    await until(lambda: outbox._delivering is None)
+    assert await world.database.read(lambda tx: tx.value(left)) == 0
+    await outbox.stop()
     await mailbox.close()
 
 

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from aemos.config.alarms import Alarms as Settings
 from aemos.errors import AemosError, StorageUnavailable
 from aemos.model import Instant
+from aemos.services import leases
 from aemos.services.alarms.shown import shown
 from aemos.services.alarms.targets import body_of
 from aemos.services.events import AlarmChanged, Events, NotificationSent
@@ -26,7 +27,6 @@ from aemos.storage.transaction import Row, Transaction
 _PERIOD = 5.0  # seconds between looks for what is due
 _AT_ONCE = 8  # a receiver that does not answer must not hold up the others
 _LEASE = 120_000  # milliseconds that one attempt may take before another server may try
-_RETRY = 1.0  # seconds until an outcome that the database did not take is offered again
 _FIRST_PAUSE = 10.0  # seconds after the first attempt; twice as long after each other one
 _LONGEST_PAUSE = 3600.0
 _JITTER = 0.25  # so that all that failed together do not come together again
@@ -176,26 +176,17 @@ class Deliveries:
             await self._note(deliveries.sent, number, answer)
 
     async def _note(self, outcome: Callable[..., None], number: int, *what: object) -> None:
-        """Write down what became of a delivery.
-
-        While the database is away that is tried again for as long as the delivery is ours: after it
-        the same would be sent once more.
-        """
-        ends = self._clock.seconds() + _LEASE / 1000
-        while True:
-            try:
-                await self._database.transact(outcome, number, *what)
-            except StorageUnavailable as error:
-                if self._stopped or self._clock.seconds() + _RETRY > ends:
-                    self._log.warn(
-                        "what became of delivery {number} is not written down: {error}",
-                        number=number,
-                        error=error,
-                    )
-                    return
-                await deferLater(self._clock, _RETRY)
-            else:
-                return
+        """Write down what became of a delivery, if the database can be had."""
+        try:
+            await leases.note(
+                self._database, self._clock, _LEASE, lambda: self._stopped, outcome, number, *what
+            )
+        except StorageUnavailable as error:
+            self._log.warn(
+                "delivery {number} comes again, its outcome is not written down: {error}",
+                number=number,
+                error=error,
+            )
 
     def _pause(self, attempts: int) -> int:
         """@return: milliseconds until the next attempt."""
@@ -208,14 +199,18 @@ class Deliveries:
         content, recipients = delivery["content"], channel["config"]["recipients"]
         expires_at = Instant(Instant.of(self._clock.seconds()) + _DAY)
 
+        answer = f"handed to the outbox for {len(recipients)} recipients"
+
         def write(tx: Transaction) -> None:
             for recipient in recipients:
                 body = f"{content['text']}\n\n{content['timestamp']}\n"
                 self._outbox.put(tx, recipient, content["subject"], body, expires_at)
+            # Together with the letters: after a crash in between they would be written again.
+            deliveries.sent(tx, delivery["id"], answer)
 
         await self._database.transact(write)
         self._outbox.soon()
-        return f"handed to the outbox for {len(recipients)} recipients"
+        return answer
 
     async def _webhook(self, channel: Row, delivery: Row) -> str:
         config, secrets = channel["config"], channel["secrets"] or {}
