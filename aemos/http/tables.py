@@ -1,4 +1,4 @@
-"""Readings as CSV and NDJSON, written and read line by line, and as the items of a JSON array.
+"""Readings as CSV and NDJSON, written and read line by line, and whole lists as JSON.
 
 A spreadsheet runs text as a formula when it begins with one of a few characters. Such a value gets
 an apostrophe in front when it is written as CSV, unless it is a number, and loses it when read.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -47,15 +47,30 @@ def ndjson_lines(rows: Sequence[Row]) -> bytes:
 
 
 @attrs.define
-class JsonItems:
-    """Writes readings as the items of one JSON array, part by part, and counts them."""
+class JsonList:
+    """Writes the JSON answer with a list of readings that is too long for memory, part by part."""
 
     count: int = 0
 
-    def __call__(self, rows: Sequence[Row]) -> bytes:
-        """@return: the readings with commas between them."""
+    def items(self, rows: Sequence[Row]) -> bytes:
+        """@return: the readings with commas between them; they are counted."""
         self.count += len(rows)
         return b",".join(map(json.encode, rows))
+
+    async def answer(
+        self, pages: AsyncIterator[bytes], **more: object
+    ) -> AsyncGenerator[bytes, None]:
+        """@param pages: what `items` made of all pages, in order. @param more: keys of the body.
+
+        @return: the body, a page at a time; how many there were comes at the end.
+        """
+        head = before = b'{"status":"success","data":{"dataStreams":['
+        async for page in pages:
+            if page:
+                yield before + page
+                before = b","
+        totals = json.encode({"results": self.count, "total": self.count, **more})
+        yield (b"" if self.count else head) + b"]}," + totals[1:]
 
 
 def read_csv(raw: bytes) -> Iterator[tuple[int, dict[str, Any] | BadRequest]]:

@@ -5,7 +5,7 @@ New readings do not come in here: every door hands them to `aemos.messages.route
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -22,6 +22,8 @@ from aemos.storage.transaction import Row, Transaction
 
 MAX_PAGE = 10_000
 """The largest limit that a door may ask for: so many readings are held in memory at once."""
+
+_PART = 2000  # readings of a whole history that are held in memory at once
 
 
 @attrs.define
@@ -40,12 +42,28 @@ class History:
 
         def read(tx: Transaction) -> tuple[list[Row], int]:
             rows, total = history.page(tx, organizations, limit, offset)
-            owners = history.variables_of(tx, rows)
-            return [
-                {**row, "TelemetryData": owners.get(row["telemetryDataId"])} for row in rows
-            ], total
+            return _with_variables(tx, rows), total
 
         return await self._database.read(read)
+
+    async def all(
+        self, by: Principal, encode: Callable[[Sequence[Row]], bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        """Read all that `page` would give, part by part; the next is read when it is asked for.
+
+        @param encode: turns a part into bytes, in the thread that read it.
+        """
+        organizations = access.scope(by, "sensor.view")
+
+        def read(tx: Transaction, after: int) -> tuple[bytes, int]:
+            rows, last = history.after(tx, organizations, after, _PART)
+            return encode(_with_variables(tx, rows)), last
+
+        # Readings go on coming in: a client that is slower than that must not get them for ever.
+        last, newest = 0, await self._database.read(history.newest_id)
+        while last < newest:
+            part, last = await self._database.read(read, last)
+            yield part
 
     async def get(self, by: Principal, reading_id: int) -> Row:
         """@return: the reading with its `TelemetryData`.
@@ -127,6 +145,11 @@ class History:
         if any(reading.duplicate for reading in readings):
             return await self._database.read(_rows, readings)
         return [_row(reading) for reading in readings]
+
+
+def _with_variables(tx: Transaction, rows: Sequence[Row]) -> list[Row]:
+    owners = history.variables_of(tx, rows)
+    return [{**row, "TelemetryData": owners.get(row["telemetryDataId"])} for row in rows]
 
 
 def _rows(tx: Transaction, readings: list[Reading]) -> list[Row]:

@@ -27,12 +27,38 @@ def page(
     tx: Transaction, organization_ids: Sequence[int] | None, limit: int, offset: int
 ) -> tuple[list[Row], int]:
     """@return: readings of these organizations (None = all) by id, and how many there are."""
+    return _page(tx, *_within(organization_ids), "id", limit, offset)
+
+
+def newest_id(tx: Transaction) -> int:
+    """@return: the largest id of all readings, 0 if there are none."""
+    return int(tx.value("SELECT MAX(id) FROM DataStream") or 0)
+
+
+def after(
+    tx: Transaction, organization_ids: Sequence[int] | None, reading_id: int, width: int
+) -> tuple[list[Row], int]:
+    """Read the next stretch of ids: that costs the same wherever it lies, as no LIMIT would.
+
+    @return: readings of these organizations (None = all) among the `width` ids that follow, by id;
+        and the id with which the next stretch goes on.
+    """
+    first = tx.value("SELECT MIN(id) FROM DataStream WHERE id > %s", (reading_id,))
+    begin = reading_id if first is None else first
+    where, params = _within(organization_ids)
+    rows = tx.all(
+        f"SELECT * FROM DataStream WHERE {where} AND id >= %s AND id < %s ORDER BY id",
+        (*params, begin, begin + width),
+    )
+    return rows, begin + width - 1
+
+
+def _within(organization_ids: Sequence[int] | None) -> tuple[str, tuple[int, ...]]:
     if organization_ids is None:
-        return _page(tx, "1 = 1", (), "id", limit, offset)
+        return "1 = 1", ()
     if not organization_ids:
-        return [], 0
-    where = _OF_ORGANIZATIONS.format(marks(organization_ids))
-    return _page(tx, where, tuple(organization_ids), "id", limit, offset)
+        return "1 = 0", ()
+    return _OF_ORGANIZATIONS.format(marks(organization_ids)), tuple(organization_ids)
 
 
 def page_of_variable(

@@ -18,17 +18,19 @@ from aemos.http.readings import (
     sent,
     sent_by_device,
 )
-from aemos.http.render import Answer, Shape, success
+from aemos.http.render import JSON, Answer, Shape, success
 from aemos.http.routing import Auth, Call, route
 from aemos.http.schemas import FreeQuery, given
+from aemos.http.streaming import Stream
+from aemos.http.tables import JsonList
 from aemos.services.history import MAX_PAGE, History
 
 
 class Page(FreeQuery):
-    """`?limit=&offset=`; at most 10,000 readings are answered at once."""
+    """`?limit=&offset=`; without both all readings are meant."""
 
-    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
-    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] | None = None
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 class DataStreamRoutes:
@@ -68,9 +70,14 @@ class DataStreamRoutes:
         return success(results=len(rows), data={"dataStreams": rows})
 
     @route("GET", "", data={"dataStreams": ["DataStream"]})
-    async def list_all(self, call: Call, query: Page) -> Answer:
+    async def list_all(self, call: Call, query: Page) -> Answer | Stream:
         """List readings of the caller's organizations in order of id."""
-        rows, total = await self._history.page(call.principal, query.limit, query.offset)
+        rows, total = await self._history.page(
+            call.principal, query.limit or MAX_PAGE, query.offset or 0
+        )
+        if total > len(rows) and query.limit is None and query.offset is None:
+            whole = JsonList()
+            return Stream(whole.answer(self._history.all(call.principal, whole.items)), JSON)
         return _page(rows, total)
 
     @route("POST", "", status=201, data={"dataStream": "DataStream"})

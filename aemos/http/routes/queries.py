@@ -107,11 +107,11 @@ class HistoryRoutes:
             counted=not query.cursor,
         )
         if query.whole and page.total is not None and page.total > len(page.rows):
-            items = tables.JsonItems()
+            whole = tables.JsonList()
             pages = await self._queries.export(
-                call.principal, variable_id, None, None, items, undated=True
+                call.principal, variable_id, None, None, whole.items, undated=True
             )
-            return Stream(_listed(pages, items), JSON)
+            return Stream(whole.answer(pages, nextCursor=None), JSON)
         body = {
             "status": "success",
             "results": len(page.rows),
@@ -166,19 +166,6 @@ class HistoryRoutes:
         kind = query.format or _format(call.request.getHeader("Content-Type") or "")
         read = tables.read_csv if kind == "csv" else tables.read_ndjson
         return Stream(self._bulk.store(call.principal, read(call.content)), tables.NDJSON)
-
-
-async def _listed(
-    pages: AsyncIterator[bytes], items: tables.JsonItems
-) -> AsyncGenerator[bytes, None]:
-    """@return: the answer of a list that is too long for one page."""
-    head = before = b'{"status":"success","data":{"dataStreams":['
-    async for page in pages:
-        if page:
-            yield before + page
-            before = b","
-    tail = b']},"results":%d,"nextCursor":null,"total":%d}' % (items.count, items.count)
-    yield tail if items.count else head + tail
 
 
 async def _headed(head: bytes, pages: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

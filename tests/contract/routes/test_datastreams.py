@@ -252,6 +252,7 @@ async def test_a_nonsense_page_is_refused(farm: Farm, query: str) -> None:
 
 
 async def test_a_list_of_which_no_part_is_asked_for_is_whole(farm: Farm) -> None:
+    await store(farm, 1, SOUTH)
     columns = ("value", "telemetryDataId", "recievedAt")
     # An adopted database may hold some without a time; they come first.
     times = [*(Instant(1_700_000_000_000 - number) for number in range(6000)), *[None] * 4001]
@@ -263,6 +264,10 @@ async def test_a_list_of_which_no_part_is_asked_for_is_whole(farm: Farm) -> None
     values = [int(row["value"]) for row in reply.data["dataStreams"]]
     assert values == [*range(6000, 10_001), *reversed(range(6000))]
     assert reply.headers["content-type"] == "application/json; charset=utf-8"
+    every = await farm.call("GET", "/datastreams", "north-viewer")
+    assert (every.status, every.body["results"], every.body["total"]) == (200, 10_001, 10_001)
+    assert [int(row["value"]) for row in every.data["dataStreams"]] == [*range(10_001)]
+    assert every.data["dataStreams"][-1]["TelemetryData"]["variableName"] == "temperature"
     head = await farm.raw("HEAD", path, "north-viewer")
     assert (head.status, head.body) == (200, b"")
     for query, results in (("limit=10000", 10_000), ("offset=0", 10_000), ("order=asc", 6000)):
