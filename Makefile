@@ -3,10 +3,12 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c etc/constraints.txt
+# Most modules of what is installed are never imported: Python compiles those that are.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c etc/constraints.txt
 # The import hook of a default editable install hides twisted/plugins from twistd; compat does not.
 EDITABLE := --config-settings editable_mode=compat --editable
-PYTEST_ARGS ?= -n 2
+# A file of tests stays in one process, as its tests share servers; the small files come last.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
