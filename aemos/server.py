@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
@@ -77,6 +77,8 @@ class Server(LoggedService):
     async def _start(self) -> None:
         try:
             await self._open()
+        except CancelledError:
+            self._log.info("stopped before everything was started")
         except AemosError as error:
             self._fail(str(error))
         except Exception:

@@ -110,6 +110,18 @@ def test_a_second_server_on_the_same_ports_leaves_the_first_alone(make, tmp_path
     assert "has stopped" not in second.log
 
 
+def test_a_stop_while_it_starts_is_no_fault(make):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        server = make(f"mysql://aemos:sesame@127.0.0.1:{silent.getsockname()[1]}/aemos")
+        server.launch()
+        connection, _ = silent.accept()
+        with connection:
+            assert server.terminate() == 0
+    assert "stopped before everything was started" in server.log
+    assert "Traceback" not in server.log
+
+
 def test_check_config_shows_no_secret(make, tmp_path):
     server = make()
     config = json.loads((tmp_path / "aemos.yaml").read_text())
