@@ -2,6 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-aemos = ServiceMaker(
-    "aemos", "aemos.tap", "IoT backend: MQTT, REST and realtime, acknowledged = stored", "aemos"
-)
+aemos = ServiceMaker("aemos", "aemos.tap", "IoT backend: MQTT broker, REST, live channel", "aemos")
