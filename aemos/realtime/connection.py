@@ -208,6 +208,12 @@ def asks_for_websocket(request: Request) -> bool:
     return bool((request.getHeader(b"upgrade") or b"").lower() == b"websocket")
 
 
+def bearer(authorization: str | None) -> str:
+    """@return: the token in an `Authorization` header, which browsers cannot send; "" = none."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 class Flushes:
     """Calls of one reactor turn, made together at its end."""
 

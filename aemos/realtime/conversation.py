@@ -32,6 +32,8 @@ class Link(Protocol):
     """The Engine.IO session below a conversation."""
 
     address: str
+    token: str
+    """That came with the request, "" = none: for clients that send it there and not in `auth`."""
 
     def send(self, packet: bytes, subject: str = "") -> None:
         """Send an encoded packet."""
@@ -219,8 +221,8 @@ class Participant:
 
         @raise AemosError: it may not enter.
         """
-        token = auth.get("token")
-        if token is not None and token != "":
+        token = auth.get("token") or self._link.token
+        if token:
             if not isinstance(token, str):
                 raise Unauthenticated("the token is not valid")
             await self._session.authenticate(token)

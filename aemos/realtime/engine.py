@@ -71,8 +71,8 @@ class Conversation(Protocol):
 class EngineSession:
     """One client. Ends when it leaves, breaks the protocol, or does not answer a ping in time."""
 
-    def __init__(self, engine: Engine, transport: Transport, address: str) -> None:
-        """@param address: of the client, for the log."""
+    def __init__(self, engine: Engine, transport: Transport, address: str, token: str) -> None:
+        """@param address: of the client, for the log. @param token: that came with its request."""
         self._engine, self._transport = engine, transport
         self._clock, settings = engine.clock, engine.settings
         self._interval = settings.socket_io.ping_interval_ms / 1000
@@ -86,7 +86,7 @@ class EngineSession:
         self._held = False
         self._timer = self._clock.callLater(self._interval, self._ping)
         self.sid = secrets.token_urlsafe(15)
-        self.address = address
+        self.address, self.token = address, token
         self.ended = False
         self.dropped = 0
         self._conversation = engine.converse(self)
@@ -273,9 +273,9 @@ class Engine:
         """@return: whether nobody more is taken."""
         return self.stopping or len(self._sessions) >= self.settings.socket_io.max_connections
 
-    def begin(self, transport: Transport, address: str) -> EngineSession:
+    def begin(self, transport: Transport, address: str, token: str = "") -> EngineSession:
         """@return: a new session over this transport."""
-        session = EngineSession(self, transport, address)
+        session = EngineSession(self, transport, address, token)
         self._sessions[session.sid] = session
         return session
 

@@ -10,7 +10,13 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from aemos.realtime.connection import Connection, ConnectionFactory, Upgrade, asks_for_websocket
+from aemos.realtime.connection import (
+    Connection,
+    ConnectionFactory,
+    Upgrade,
+    asks_for_websocket,
+    bearer,
+)
 from aemos.realtime.engine import Engine, EngineSession
 from aemos.realtime.engineio import (
     PROTOCOL,
@@ -34,6 +40,7 @@ class EngineSocket(Connection):
     factory: EngineSockets
     _aemos_sid = ""
     _aemos_address = ""
+    _aemos_token = ""
     _aemos_session: EngineSession | None = None
     _aemos_takes = True
     _aemos_wanted = True
@@ -42,13 +49,14 @@ class EngineSocket(Connection):
 
     def onConnect(self, request: Any) -> str | None:
         """Take the first subprotocol, if some are offered: browsers want one of them chosen."""
+        self._aemos_token = bearer(request.headers.get("authorization"))
         return next(iter(request.protocols), None)
 
     def onOpen(self) -> None:
         """The handshake is done: begin a session, or offer to carry one that there is."""
         engine = self.factory.engine
         if not self._aemos_sid:
-            self._aemos_session = engine.begin(self, self._aemos_address)
+            self._aemos_session = engine.begin(self, self._aemos_address, self._aemos_token)
             return
         session = engine.find(self._aemos_sid)
         if session is not None and session.offer(self):
@@ -190,7 +198,8 @@ class EngineResource(Resource):
             _refuse_for_now(request)
         elif session is None:
             transport = Polling(self._max_payload)
-            transport.session = self._engine.begin(transport, self._address_of(request))
+            token = bearer(request.getHeader("Authorization"))
+            transport.session = self._engine.begin(transport, self._address_of(request), token)
             transport.poll(request)
         elif isinstance(session.carrier, Polling):  # as _problem has made sure
             take = session.carrier.poll if request.method == b"GET" else session.carrier.post

@@ -15,6 +15,7 @@ from aemos.realtime.connection import (
     Flushes,
     Upgrade,
     asks_for_websocket,
+    bearer,
 )
 from aemos.realtime.session import Sessions
 
@@ -45,11 +46,9 @@ class ChannelProtocol(Connection):
     def onConnect(self, request: Any) -> str | None:
         """Choose the subprotocol; what is offered beside ours is the token.
 
-        Clients that can set headers, which browsers cannot, may send it as Bearer.
+        Clients that can set headers may send it there.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            self._aemos_token = token.strip()
+        self._aemos_token = bearer(request.headers.get("authorization"))
         if SUBPROTOCOL not in request.protocols:
             return None
         offered = (each for each in request.protocols if each != SUBPROTOCOL)

@@ -19,6 +19,7 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from aemos.model import ANONYMOUS
 from tests.unit.realtime.socketio_stage import SocketIoWorld
 from tests.unit.realtime.stage import reading
 
@@ -63,10 +64,10 @@ class Server:
         assert (await self.poll(sid)).startswith("40{")
         return sid
 
-    async def connect(self, query: str, *protocols: str) -> Socket:
+    async def connect(self, query: str, *protocols: str, **headers: str) -> Socket:
         """Open a WebSocket. @raise ConnectionError: it was refused; the text has the status."""
         url = f"ws://127.0.0.1:{self.port}/socket.io/?{query}"
-        factory = WebSocketClientFactory(url, protocols=protocols, reactor=reactor)
+        factory = WebSocketClientFactory(url, protocols=protocols, headers=headers, reactor=reactor)
         factory.protocol = Socket
         factory.setProtocolOptions(
             openHandshakeTimeout=0, closeHandshakeTimeout=0, serverConnectionDropTimeout=0
@@ -238,6 +239,43 @@ async def test_a_client_that_gives_up_its_get_is_gone():
         for _ in range(100):
             await server.call("EIO=4")
         assert len(server.world.door.engine) == 0
+
+
+async def entered(server: Server, transport: str, packet: str, **headers: str) -> str:
+    """@return: the answer to the first packet of a new session."""
+    if transport == "websocket":
+        socket = await server.connect("EIO=4&transport=websocket", **headers)
+        await socket.hear()
+        socket.say(packet)
+        return await socket.hear()
+    _, opened, _ = await server.call(POLLING, **headers)
+    sid = json.loads(opened[1:])["sid"]
+    await server.post(sid, packet)
+    return await server.poll(sid)
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@pytest.mark.parametrize(
+    ("header", "packet", "user"),
+    [
+        ("Bearer ada", "40", 7),
+        ("Bearer forged", '40{"token":"ada"}', 7),
+        ("Basic YTpi", "40", ANONYMOUS.id),
+    ],
+)
+async def test_the_token_may_be_in_a_header(transport, header, packet, user):
+    async with serving() as server:
+        answer = await entered(server, transport, packet, Authorization=header)
+        assert answer.startswith("40{")
+        [participant] = server.world.door.conversations.recoverable.values()
+        assert participant._session.principal.id == user
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_a_forged_token_in_a_header_is_refused(transport):
+    async with serving() as server:
+        answer = await entered(server, transport, "40", Authorization="Bearer forged")
+        assert answer.startswith('44{"message":"the token is not valid"')
 
 
 async def test_a_session_over_polling_moves_to_a_websocket():
