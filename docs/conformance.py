@@ -71,6 +71,7 @@ QoS 0 for an absent client               is not kept
 QoS 1 and 2 for an absent client         are kept up to ``max_queued``, ``max_queued_bytes``
 QoS 2 from a client                      is forwarded at PUBLISH (method B), before PUBREC
 sending again                            with DUP, when the client comes back; at no other time
+JSON with ``token`` or ``accessToken``   is forwarded without that member: it is a secret
 a publish that is not allowed            is acknowledged and discarded
 a publish to a topic that begins with $  is acknowledged and discarded
 a filter that is not allowed             SUBACK 0x80; in 3.1, which has no code, the QoS asked for

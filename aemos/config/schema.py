@@ -284,6 +284,9 @@ class Mqtt:
         valid=at_least(0),
     )
     max_sessions: int = setting(100_000, "stored sessions in all", valid=at_least(1))
+    max_sessions_per_device: int = setting(
+        1000, "stored sessions of one device or user; 0 = no limit", valid=at_least(0)
+    )
     trusted_networks: tuple[str, ...] = setting(
         ["127.0.0.0/8", "::1"],
         "networks whose clients no connect rate, flapping or failed sign-in keeps out",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from aemos.errors import AemosError, StorageUnavailable, Unauthenticated, Unavailable
 from aemos.model import Principal, PrincipalKind
 from aemos.mqtt.collaborators import Login
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 class Admission:
     """Answers every CONNECT."""
+
+    _log = Logger()
 
     def __init__(self, broker: Broker, login: Login) -> None:
         self._broker, self._login = broker, login
@@ -100,13 +104,28 @@ class Admission:
                 store.commit(enter)
         elif session is not None:
             store.resume(session, partial(self._resumed, connection, packet, session, principal))
-        elif store.full:
-            del broker.live[key]
-            self.turn_away(connection, Unavailable("too many stored sessions"))
         else:
-            session = store.create(principal, connection.client_id)
-            broker.remember(session)
-            store.commit(partial(self._created, connection, packet, session))
+            self._create(connection, packet, principal)
+
+    def _create(self, connection: Connection, packet: Connect, principal: Principal) -> None:
+        broker, store = self._broker, self._broker.store
+        surplus = store.surplus(principal)
+        if surplus is not None:
+            self._log.info(
+                "MQTT session {client_id!r} is given up: {principal} has too many",
+                client_id=surplus.client_id,
+                principal=principal.key,
+            )
+            broker.counters.expired += 1
+            broker.end(surplus)
+        if store.full:
+            del broker.live[principal.key, connection.client_id]
+            store.commit_soon()
+            self.turn_away(connection, Unavailable("too many stored sessions"))
+            return
+        session = store.create(principal, connection.client_id)
+        broker.remember(session)
+        store.commit(partial(self._created, connection, packet, session))
 
     def _enter_clean(self, connection: Connection, packet: Connect, principal: Principal) -> None:
         broker, client_id = self._broker, connection.client_id

@@ -6,7 +6,7 @@ Changes count as made at once. Whoever owes an acknowledgement for them records 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -91,6 +91,7 @@ class SessionStore:
         self._database, self._clock, self._settings = database, clock, settings
         self._counters = counters
         self._sessions: dict[tuple[str, str], DurableSession] = {}
+        self._per_principal: Counter[str] = Counter()
         self._absent: dict[tuple[str, str], Instant] = {}
         self._position = 0
         self._changes: list[Change] = []
@@ -122,6 +123,7 @@ class SessionStore:
                     continue
                 key = (session.row.principal, session.client_id)
                 by_id[row["id"]] = self._sessions[key] = session
+                self._per_principal[session.row.principal] += 1
                 count = counts.get(row["id"], {"copies": 0, "size": 0})
                 session.load_counts(count["copies"], int(count["size"] or 0), row["next_packet_id"])
                 # Those that were connected when the server ended leave now.
@@ -185,6 +187,18 @@ class SessionStore:
         """Whether the limit of stored sessions is reached."""
         return len(self._sessions) >= self._settings.max_sessions
 
+    def surplus(self, principal: Principal) -> DurableSession | None:
+        """@return: the session to give up before this principal makes one more, None = none.
+
+        It is the one that has been absent longest. Firmware that makes up a client id at each start
+        must not use up the sessions of all.
+        """
+        limit = self._settings.max_sessions_per_device
+        anonymous = principal.kind is PrincipalKind.ANONYMOUS
+        if anonymous or not limit or self._per_principal[principal.key] < limit:
+            return None
+        return next((self._sessions[key] for key in self._absent if key[0] == principal.key), None)
+
     def sessions(self) -> Iterable[DurableSession]:
         """@return: all of them, their subscriptions included."""
         return self._sessions.values()
@@ -198,6 +212,7 @@ class SessionStore:
         session = self._session(principal, SessionRow(principal.key, client_id))
         session.loaded = True
         self._sessions[session.key] = session
+        self._per_principal[principal.key] += 1
         self.record(Created(session.row))
         return session
 
@@ -247,6 +262,9 @@ class SessionStore:
         """Forget a session and all that it is owed."""
         if self._sessions.get(session.key) is session:
             del self._sessions[session.key]
+            self._per_principal[session.row.principal] -= 1
+            if not self._per_principal[session.row.principal]:
+                del self._per_principal[session.row.principal]
         self._absent.pop(session.key, None)
         self.record(Discarded(session.row))
 

@@ -9,7 +9,7 @@ import pytest
 
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.packets import Connect, PingReq, PubAck, Publish, PubRec, Will
-from tests.mqtt_stage import Stage
+from tests.mqtt_stage import Stage, sensor
 
 TOPIC = "devices/u/datastream"
 
@@ -64,6 +64,32 @@ def test_stored_sessions_are_limited() -> None:
     assert client.take().hex() == "20020003"
     stage.client("q", clean=True)
     stage.client("p", clean=False, present=True)
+
+
+def test_device_with_too_many_sessions_gives_up_the_one_that_was_absent_longest() -> None:
+    stage = Stage(max_sessions_per_device=2, max_sessions=4)
+    stage.login.known = {name: sensor(name) for name in ("u", "v")}
+    stage.client("other", clean=False, user="v").drop()
+    for client_id in ("here", "first", "second", "third"):
+        client = stage.client(client_id, clean=False, user="u")
+        if client_id != "here":
+            client.drop()
+    stage = Stage(stage.database, max_sessions_per_device=2, max_sessions=4)
+    stage.login.known = {name: sensor(name) for name in ("u", "v")}
+    assert {session.client_id for session in stage.broker.store.sessions()} == {
+        *("other", "here", "third")
+    }
+    stage.client("third", clean=False, present=True, user="u")
+    stage.client("here", clean=False, present=True, user="u")
+    stage.client("fourth", clean=False, user="u")  # none is absent
+    stage.client("other", clean=False, present=True, user="v")
+
+
+def test_anonymous_clients_are_not_one_device() -> None:
+    stage = Stage(max_sessions_per_device=1)
+    for client_id in ("a", "b"):
+        stage.client(client_id, clean=False).drop()
+    stage.client("a", clean=False, present=True)
 
 
 def test_connections_are_limited_and_the_place_of_one_that_left_is_free() -> None:
