@@ -11,6 +11,7 @@ from aemos.errors import BadRequest, Forbidden, NotFound
 from aemos.model import Principal
 
 _INSUFFICIENT = "Forbidden: Insufficient permissions"
+_INSUFFICIENT_HERE = "Forbidden: Insufficient permissions for this organization"
 _NO_MEMBER = "Forbidden: You do not have access to this organization"
 _OTHER_OWNER = "Forbidden: Resource does not belong to the specified organization"
 _NO_OWNER = "Forbidden: Cannot verify resource organization ownership"
@@ -36,6 +37,12 @@ def require(by: Principal, permission: str, organization_id: int | None) -> None
         raise Forbidden(_NO_OWNER)
     if not by.may(permission, organization_id):
         raise Forbidden(_INSUFFICIENT)
+
+
+def require_here(by: Principal, permission: str, organization_id: int) -> None:
+    """The rule PO: the path names the organization. @raise Forbidden: not permitted there."""
+    if not by.administrator and not by.may(permission, organization_id):
+        raise Forbidden(_INSUFFICIENT_HERE)
 
 
 def require_somewhere(by: Principal, permission: str) -> None:

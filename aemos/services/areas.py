@@ -47,7 +47,7 @@ class Areas:
         self, by: Principal, organization_id: int, listing: Listing = ALL
     ) -> Listed:
         """@return: the visible areas of one organization. @raise Forbidden: no area.view there."""
-        access.require(by, "area.view", organization_id)
+        access.require_here(by, "area.view", organization_id)
         return await self._database.read(areas.listed, [organization_id], listing)
 
     async def get(self, by: Principal, area_id: int, stated: int | None) -> Row:

@@ -63,6 +63,13 @@ class Sensors:
         found: Listed = await self._database.read(read)
         return found.map(lambda rows: [self._show(row) for row in rows])
 
+    async def of_organization(
+        self, by: Principal, organization_id: int, listing: Listing = ALL
+    ) -> Listed:
+        """@return: the sensors of one organization. @raise Forbidden: no sensor.view there."""
+        access.require_here(by, "sensor.view", organization_id)
+        return await self.listed(by, organization_id, listing=listing)
+
     async def get(self, by: Principal, sensor_id: int, stated: int | None) -> Row:
         """@param stated: the organization that the caller says owns the sensor (rule OWN).
 

@@ -100,7 +100,9 @@ class SensorRoutes:
         self, call: Call, organization_id: int, query: SensorList
     ) -> Answer:
         """List the sensors of an organization."""
-        found = await self._sensors.listed(call.principal, organization_id, listing=query.listing())
+        found = await self._sensors.of_organization(
+            call.principal, organization_id, query.listing()
+        )
         return listed("sensors", found)
 
     @route("GET", "/<sensor_id>", permission="sensor.view", data={"sensor": "Sensor"})

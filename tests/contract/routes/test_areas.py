@@ -75,6 +75,13 @@ async def test_the_areas_of_an_organization_need_the_right_in_it(
     assert (await farm.call("GET", "/areas/organization/1", who)).status == status
 
 
+@pytest.mark.parametrize("path", ["/areas/organization/2", "/sensors/organization/2"])
+async def test_a_path_that_names_the_organization_is_refused_for_it(farm: Farm, path: str) -> None:
+    reply = await farm.call("GET", path, "north-admin")
+    message = "Forbidden: Insufficient permissions for this organization"
+    assert (reply.status, reply.body["message"]) == (403, message)
+
+
 async def test_a_new_area_gets_a_uuid_and_a_status_and_keeps_its_description(farm: Farm) -> None:
     body = {"name": "pond", "organizationId": "1", "description": "fish", "uuid": "", "image": None}
     reply = await farm.call("POST", "/areas?organizationId=1", "north-admin", body)
