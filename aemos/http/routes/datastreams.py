@@ -77,7 +77,8 @@ class DataStreamRoutes:
         )
         if total > len(rows) and query.limit is None and query.offset is None:
             whole = JsonList()
-            return Stream(whole.answer(self._history.all(call.principal, whole.items)), JSON)
+            body = whole.answer(self._history.all(call.principal, whole.items))
+            return Stream(body, JSON, {"X-Total-Count": str(total)})
         return _page(rows, total)
 
     @route("POST", "", status=201, data={"dataStream": "DataStream"})

@@ -111,16 +111,18 @@ class HistoryRoutes:
             pages = await self._queries.export(
                 call.principal, variable_id, None, None, whole.items, undated=True
             )
-            return Stream(whole.answer(pages, nextCursor=None), JSON)
-        body = {
+            body = whole.answer(pages, nextCursor=None)
+            return Stream(body, JSON, {"X-Total-Count": str(page.total)})
+        listed = {
             "status": "success",
             "results": len(page.rows),
             "nextCursor": cursor(page.next),
             "data": {"dataStreams": page.rows},
         }
         if page.total is None:
-            return Answer(body)
-        return Answer({**body, "total": page.total}, headers={"X-Total-Count": str(page.total)})
+            return Answer(listed)
+        headers = {"X-Total-Count": str(page.total)}
+        return Answer({**listed, "total": page.total}, headers=headers)
 
     @route("GET", "/telemetry/<variable_id>/aggregate", data={"buckets": list})
     async def aggregate(self, call: Call, variable_id: int, query: Aggregation) -> Answer:

@@ -266,6 +266,7 @@ async def test_a_list_of_which_no_part_is_asked_for_is_whole(farm: Farm) -> None
     assert reply.headers["content-type"] == "application/json; charset=utf-8"
     every = await farm.call("GET", "/datastreams", "north-viewer")
     assert (every.status, every.body["results"], every.body["total"]) == (200, 10_001, 10_001)
+    assert reply.headers["x-total-count"] == every.headers["x-total-count"] == "10001"
     assert [int(row["value"]) for row in every.data["dataStreams"]] == [*range(10_001)]
     assert every.data["dataStreams"][-1]["TelemetryData"]["variableName"] == "temperature"
     head = await farm.raw("HEAD", path, "north-viewer")
