@@ -274,9 +274,12 @@ def _make_data_dir(path: str) -> None:
 def _write_ports(data_dir: str, ports: Mapping[str, int]) -> None:
     """Tell other programs on this machine what was bound; port 0 in the settings picks freely."""
     path = os.path.join(data_dir, "ports.json")
-    with open(f"{path}.new", "w") as file:
-        json.dump(dict(ports), file)
-    os.replace(f"{path}.new", path)
+    try:
+        with open(f"{path}.new", "w") as file:
+            json.dump(dict(ports), file)
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise StartError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _heed_signals(reactor: Any, reload: Callable[[], None]) -> None:

@@ -161,12 +161,16 @@ def lifetime(text: str) -> int:
 def signing_key(settings: Settings) -> str:
     """Take the secret of the configuration, or that of the data folder, made when missing.
 
-    @raise ConfigurationError: a secret that is too short or known to everybody.
+    @raise ConfigurationError: a secret that is too short or known to everybody, or a file that
+        cannot be read or made.
     """
     path = Path(settings.data_dir) / _SECRET_FILE
     secret, where = settings.auth.jwt_secret, "JWT_SECRET"
     if not secret:
-        secret, where = _kept(path), str(path)
+        try:
+            secret, where = _kept(path), str(path)
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be used: {error.strerror}") from error
     if problem := signing_secret(secret) or ("" if secret else "is empty"):
         raise ConfigurationError(f"{where} {problem}")
     return secret

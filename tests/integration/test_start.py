@@ -110,6 +110,11 @@ def test_a_second_server_on_the_same_ports_leaves_the_first_alone(make, tmp_path
     assert "has stopped" not in second.log
 
 
+def test_a_file_that_cannot_be_written_is_named(make, tmp_path):
+    (tmp_path / "data" / "ports.json.new").mkdir(parents=True)
+    assert "ports.json cannot be written: Is a directory" in failure(make())
+
+
 def test_a_stop_while_it_starts_is_no_fault(make):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)

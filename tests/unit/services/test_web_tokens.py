@@ -45,6 +45,12 @@ def test_a_weak_secret_is_refused(tmp_path: Path, secret: str) -> None:
         signing_key(settings(tmp_path, secret))
 
 
+def test_a_kept_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "jwt-secret").mkdir()
+    with pytest.raises(ConfigurationError, match="jwt-secret cannot be used: Is a directory"):
+        signing_key(settings(tmp_path))
+
+
 def test_a_kept_secret_that_was_emptied_is_refused(tmp_path: Path) -> None:
     (tmp_path / "jwt-secret").write_text("\n")
     with pytest.raises(ConfigurationError, match="jwt-secret is empty"):
