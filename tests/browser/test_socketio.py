@@ -133,7 +133,10 @@ def test_a_page_sees_live_values_and_comes_back_whatever_happens(
     publish(server, sensor, 3)
     context.set_offline(False)
     assert client.hear("connect") is True
-    assert client.value() == "3"
+    value = client.value()
+    if value == "2":  # it was heard before the server knew that
+        value = client.value()
+    assert value == "3"
 
     assert server.terminate() == 0
     client.hear("disconnect")
