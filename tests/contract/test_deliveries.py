@@ -446,6 +446,24 @@ async def test_an_alarm_without_a_definition_goes_to_the_channels_that_want_it(
     assert [row["channelId"] for row in await world.log()] == [wants]
 
 
+async def test_an_alarm_that_cannot_be_stored_holds_up_no_other(
+    world: World, hygiene: list[str]
+) -> None:
+    alarm = {"organization_id": NORTH, "name": "n", "severity": "info", "message": "m"}
+    now = Instant.of(world.clock.seconds())
+    alarms = [("a", alarm), ("b", {**alarm, "colour": "red"}), ("c", {**alarm, "name": None})]
+    world.alarms.recorder.put(
+        [Transition(key, Change.RAISE, now, values) for key, values in [*alarms, ("d", alarm)]]
+    )
+    await world.settled()
+    opened = "SELECT open_key FROM alarm ORDER BY open_key"
+    found = await world.database.read(lambda tx: tx.all(opened))
+    assert [row["open_key"] for row in found] == ["a", "d"]
+    (fault,) = hygiene  # what the database refuses is no fault of the server
+    assert "alarm {key} cannot be stored" in fault
+    hygiene.clear()
+
+
 async def test_a_step_names_channels_of_its_own_organization(world: World) -> None:
     def plant(tx: Any) -> int:
         row = {"organization_id": SOUTH, "name": "x", "kind": "mqtt", "config": {"type": "mqtt"}}

@@ -40,6 +40,8 @@ async def test_a_server_that_greets_nobody_counts_as_away_after_the_connect_time
     began = time.monotonic()
     with pytest.raises(StorageUnavailable):
         await database.read(lambda tx: tx.value("SELECT 1"))
+    with pytest.raises(StartError):
+        await database.start()
     assert time.monotonic() - began < 5
     await database.stop()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from aemos.errors import AemosError, DuplicateRow, StorageUnavailable
 from aemos.services.alarms.lifecycle import Alarms
@@ -84,7 +85,8 @@ class Recorder:
                         self._give_up(batch, error)
                     repeated = not repeated
                     continue
-                except AemosError as error:
+                except Exception as error:
+                    # The others must not wait for ever behind one that cannot be stored.
                     if size == 1:
                         self._give_up(batch, error)
                     size = 1
@@ -97,12 +99,17 @@ class Recorder:
         finally:
             self._writing = None
 
-    def _give_up(self, batch: list[Transition], error: AemosError) -> None:
+    def _give_up(self, batch: list[Transition], error: Exception) -> None:
         for transition in batch:
             self._waiting.popleft()
-            self._log.error(
-                "alarm {key} cannot be stored: {error}", key=transition.key, error=error
-            )
+            if isinstance(error, AemosError):
+                self._log.error(
+                    "alarm {key} cannot be stored: {error}", key=transition.key, error=error
+                )
+            else:
+                self._log.failure(
+                    "alarm {key} cannot be stored", Failure(error), key=transition.key
+                )
 
     def _again(self) -> None:
         self._retry = None
