@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import attrs
 import pytest
 import treq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, wrapClientTLS
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from aemos.realtime.websocket import ChannelFactory, ChannelResource
+from aemos.tls import TlsContext, TlsFiles
+from tests.certificates import Authority
 from tests.live import connect
 from tests.unit.realtime.stage import World, reading
 
@@ -29,7 +34,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(clock: Clock | None = None, **settings: object) -> AsyncIterator[Server]:
+async def serving(
+    clock: Clock | None = None, tls: TlsFiles | None = None, **settings: object
+) -> AsyncIterator[Server]:
     world = World(clock=clock or reactor, **settings)
     channels = ChannelFactory(world.sessions, world.clock)
     root, branch = Resource(), Resource()
@@ -37,7 +44,8 @@ async def serving(clock: Clock | None = None, **settings: object) -> AsyncIterat
     branch.putChild(b"v1", ChannelResource(channels))
     site = Site(root)
     site.doStart, site.doStop = lambda: None, lambda: None  # no log file, no timer for it
-    listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
+    factory = site if tls is None else TLSMemoryBIOFactory(TlsContext(tls), False, site)
+    listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
     try:
         yield Server(world, channels, listening.getHost().port)
     finally:
@@ -169,8 +177,13 @@ class Deaf(Protocol):
         self.gone.callback(None)
 
 
-async def deaf(port: int) -> Deaf:
-    client = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(Factory.forProtocol(Deaf))
+async def deaf(port: int, authority: Authority | None = None) -> Deaf:
+    """@param authority: of the server's certificate, if it speaks TLS."""
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+    if authority is not None:
+        trusted = trustRootFromCertificates([Certificate.loadPEM(Path(authority.path).read_text())])
+        endpoint = wrapClientTLS(optionsForClientTLS("127.0.0.1", trusted), endpoint)
+    client = await endpoint.connect(Factory.forProtocol(Deaf))
     await client.answered
     return client
 
@@ -188,15 +201,23 @@ async def test_a_client_that_does_not_answer_the_goodbye_is_cut_off_after_two_se
         await client.gone
 
 
-async def test_a_client_that_does_not_read_costs_a_bounded_buffer():
-    async with serving(max_buffer=10_000) as server:
-        client = await deaf(server.port)
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_client_that_does_not_read_costs_a_bounded_buffer(encrypted, tmp_path):
+    authority, files = None, None
+    if encrypted:
+        authority = Authority(tmp_path)
+        pair = authority.issue("server")
+        files = TlsFiles(pair.cert_path, pair.key_path)
+    async with serving(tls=files, max_buffer=10_000) as server:
+        client = await deaf(server.port, authority)
         [connection] = server.channels.connections
         member = connection.channel._session
         await member.join(["telemetry-1"])
-        while connection.channel._writable:  # until the buffers of the system are full
-            server.world.store(reading(1, "x" * 5000))
-            connection.channel.flush()
+        for _ in range(5000):
+            if connection.channel._writable:  # until the buffers of the system are full
+                server.world.store(reading(1, "x" * 5000))
+                connection.channel.flush()
+        assert not connection.channel._writable
         for number in range(1000):
             server.world.store(reading(1, "x" * 50, number + 1))
             connection.channel.flush()
