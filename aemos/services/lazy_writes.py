@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from aemos.errors import AemosError
+from aemos.errors import AemosError, RowRefused
 from aemos.storage.database import Database
 from aemos.storage.transaction import Transaction
 
@@ -106,7 +106,10 @@ class LazyWrites(Generic[K, V]):
     async def _write_some(self) -> bool:
         batch = dict(islice(self._waiting.items(), _BATCH))
         try:
-            await self._database.transact(self._write_batch, batch)
+            try:
+                await self._database.transact(self._write_batch, batch)
+            except RowRefused:
+                await self._write_apart(batch)
         except AemosError as error:
             self._log.warn("{what} not written yet: {error}", what=self._what, error=error)
             return False
@@ -114,3 +117,16 @@ class LazyWrites(Generic[K, V]):
             if self._waiting.get(key) is value:
                 del self._waiting[key]
         return True
+
+    async def _write_apart(self, batch: Mapping[K, V]) -> None:
+        """One value that the database will never take must not hold up the others."""
+        for key, value in batch.items():
+            try:
+                await self._database.transact(self._write_batch, {key: value})
+            except RowRefused as error:
+                self._log.error(
+                    "{what} of {key} cannot be written: {error}",
+                    what=self._what,
+                    key=key,
+                    error=error,
+                )
