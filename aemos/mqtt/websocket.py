@@ -19,6 +19,8 @@ from aemos.mqtt.peer import peer_of
 SUBPROTOCOLS = frozenset({"mqtt", "mqttv3.1"})
 
 _NORMAL, _UNSUPPORTED_DATA = 1000, 1003
+_LONGEST_REQUEST = 16 * 1024
+"""Bytes of the handshake that are gathered, as much as web servers usually take."""
 
 
 class MqttWebSocket(WebSocketServerProtocol):
@@ -49,6 +51,13 @@ class MqttWebSocket(WebSocketServerProtocol):
         """Part of `IProtocol`."""
         super().connectionLost(reason)
         self.connection.lost(reason.getErrorMessage())
+
+    def processHandshake(self) -> None:
+        """Part of Autobahn, which by itself gathers a request of any length."""
+        if len(self.data) > _LONGEST_REQUEST:
+            self.failHandshake("the request is too long", 431)
+        else:
+            super().processHandshake()
 
     def onConnect(self, request: Any) -> str:
         """Choose the first subprotocol offered that we speak [MQTT-6.0.0-4]; any path will do."""

@@ -114,6 +114,16 @@ def test_browser_is_told_that_there_are_no_pages_and_nothing_about_the_server() 
     assert b"Autobahn" not in answer
 
 
+def test_handshake_is_not_gathered_without_end() -> None:
+    line = b"Cookie: " + b"x" * 7000 + b"\r\n"
+    request, end = upgrade()[:-2], b"\r\n"
+    assert Transport(Stage()).feed(request + line + end).startswith(b"HTTP/1.1 101")
+    transport = Transport(Stage())
+    assert transport.feed(request + line) == transport.feed(line) == b""
+    assert transport.feed(line).startswith(b"HTTP/1.1 431")
+    assert not transport.connected
+
+
 def test_packets_need_not_line_up_with_frames() -> None:
     """[MQTT-6.0.0-2]"""
     transport = opened(Stage())
