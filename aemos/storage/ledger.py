@@ -54,15 +54,6 @@ def _cut(text: str) -> str:
     return text.encode("utf-8", "replace")[:_TEXT].decode("utf-8", "ignore")
 
 
-def entries(tx: Transaction, uuid: str, limit: int) -> list[Row]:
-    """@return: the newest entries of a device, newest first."""
-    return tx.all(
-        "SELECT id, at, code, reason, topic, payload FROM ledger WHERE device_uuid = %s"
-        " ORDER BY id DESC LIMIT %s",
-        (uuid, limit),
-    )
-
-
 def newest(tx: Transaction, limit: int) -> list[Row]:
     """@return: the newest entries of all, newest first; `uuid` says whose each is."""
     return tx.all(
@@ -79,11 +70,11 @@ def prune(tx: Transaction, keep: int) -> int:
         "SELECT device_uuid FROM ledger GROUP BY device_uuid HAVING COUNT(*) > %s", (keep,)
     ):
         uuid = row["device_uuid"]
-        oldest = tx.value(
+        last = tx.value(
             "SELECT id FROM ledger WHERE device_uuid = %s ORDER BY id DESC LIMIT 1 OFFSET %s",
-            (uuid, keep - 1),
+            (uuid, keep),
         )
         deleted += tx.execute(
-            "DELETE FROM ledger WHERE device_uuid = %s AND id < %s", (uuid, oldest)
+            "DELETE FROM ledger WHERE device_uuid = %s AND id <= %s", (uuid, last)
         )
     return deleted

@@ -25,16 +25,18 @@ async def submitted(database: Database, rows: Rows, *items: object) -> None:
 async def test_entries_are_read_newest_first(database: Database) -> None:
     entries = [LedgerEntry("u", Instant(NOON + n), "X", str(n), "t", "{}") for n in range(3)]
     await submitted(database, LEDGER, *entries, LedgerEntry("other", NOON, "Y"))
-    found = await database.read(ledger.entries, "u", 2)
-    assert [(row["reason"], row["at"], row["code"]) for row in found] == [
-        ("2", NOON + 2, "X"),
-        ("1", NOON + 1, "X"),
+    found = await database.read(ledger.newest, 3)
+    assert [(row["uuid"], row["reason"], row["at"], row["code"]) for row in found] == [
+        ("other", "", NOON, "Y"),
+        ("u", "2", NOON + 2, "X"),
+        ("u", "1", NOON + 1, "X"),
     ]
 
 
 async def test_long_texts_are_cut_between_characters(database: Database) -> None:
     await submitted(database, LEDGER, LedgerEntry("u" * 99, NOON, "X", payload="a" + "€" * 600))
-    [row] = await database.read(ledger.entries, "u" * 64, 9)
+    [row] = await database.read(ledger.newest, 9)
+    assert row["uuid"] == "u" * 64
     assert row["payload"] == "a" + "€" * 341
     assert len(row["payload"].encode()) == 1024
 
@@ -44,12 +46,14 @@ async def test_pruning_keeps_the_newest_entries_of_each_device(database: Databas
         entries = [LedgerEntry(uuid, NOON, "X", str(number)) for number in range(count)]
         await submitted(database, LEDGER, *entries)
     assert await database.transact(ledger.prune, 3) == 2
-    kept = {uuid: await database.read(ledger.entries, uuid, 9) for uuid in "abc"}
-    assert {uuid: [row["reason"] for row in rows] for uuid, rows in kept.items()} == {
+    kept = await database.read(ledger.newest, 99)
+    assert {uuid: [row["reason"] for row in kept if row["uuid"] == uuid] for uuid in "abc"} == {
         "a": ["4", "3", "2"],
         "b": ["1", "0"],
         "c": ["2", "1", "0"],
     }
+    assert await database.transact(ledger.prune, 0) == 8
+    assert await database.read(ledger.newest, 99) == []
 
 
 def plant_both(tx: Transaction) -> None:
