@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -13,7 +15,7 @@ from twisted.python.failure import Failure
 from aemos.mqtt.broker import Broker
 from aemos.mqtt.connection import Connection
 from aemos.mqtt.counters import CloseReason
-from aemos.mqtt.outbox import Outbox
+from aemos.mqtt.outbox import Outbox, Transport, Turn
 from aemos.mqtt.peer import peer_of
 
 SUBPROTOCOLS = frozenset({"mqtt", "mqttv3.1"})
@@ -21,6 +23,29 @@ SUBPROTOCOLS = frozenset({"mqtt", "mqttv3.1"})
 _NORMAL, _UNSUPPORTED_DATA = 1000, 1003
 _LONGEST_REQUEST = 16 * 1024
 """Bytes of the handshake that are gathered, as much as web servers usually take."""
+
+
+class WebSocketOutbox(Outbox):
+    """Sends pongs, too: to a client that takes nothing only the newest (RFC 6455 section 5.5.3)."""
+
+    __slots__ = ("_pong",)
+
+    def __init__(self, transport: Transport, turn: Turn, peer: str) -> None:
+        self._pong: Callable[[], object] | None = None
+        super().__init__(transport, turn, peer)
+
+    def answer(self, pong: Callable[[], object]) -> None:
+        """Call this, which sends a pong, as soon as the transport has room."""
+        if self._blocked:
+            self._pong = pong
+        else:
+            pong()
+
+    def resumeProducing(self) -> None:
+        pong, self._pong = self._pong, None
+        if pong is not None:
+            pong()
+        super().resumeProducing()
 
 
 class MqttWebSocket(WebSocketServerProtocol):
@@ -34,6 +59,7 @@ class MqttWebSocket(WebSocketServerProtocol):
     factory: MqttWebSocketFactory
     transport: Any  # TCP or TLS: more interfaces than one annotation can name
     connection: Connection
+    outbox: WebSocketOutbox
     address: IAddress | None = None
     _aemos_status = _NORMAL
 
@@ -45,7 +71,8 @@ class MqttWebSocket(WebSocketServerProtocol):
         super().connectionMade()
         address = self.address or self.transport.getPeer()
         peer = peer_of(self.transport, address, websocket=True)
-        self.connection = Connection(broker, Outbox(self, broker.turn, peer.name), peer)
+        self.outbox = WebSocketOutbox(self, broker.turn, peer.name)
+        self.connection = Connection(broker, self.outbox, peer)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Part of `IProtocol`."""
@@ -65,6 +92,10 @@ class MqttWebSocket(WebSocketServerProtocol):
             if offered in SUBPROTOCOLS:
                 return str(offered)
         raise ConnectionDeny(400, "the subprotocol must be mqtt or mqttv3.1")
+
+    def onPing(self, payload: bytes) -> None:
+        """A client may ask faster than it takes the answers."""
+        self.outbox.answer(partial(self.sendPong, payload))
 
     def onMessageBegin(self, isBinary: bool) -> None:
         """A data frame of a new message [MQTT-6.0.0-1]."""

@@ -183,6 +183,18 @@ def test_control_frames_do_not_keep_an_mqtt_client_alive() -> None:
     assert stage.broker.counters.closed[CloseReason.KEEP_ALIVE] == 1
 
 
+def test_client_that_takes_nothing_gets_the_pong_of_its_newest_ping_later() -> None:
+    transport = opened(Stage())
+    assert frames(transport.feed(frame(b"1", PING))) == [(PONG, b"1")]
+    transport.producer.pauseProducing()
+    assert transport.feed(frame(b"2", PING) + frame(b"3", PING)) == b""
+    transport.producer.resumeProducing()
+    assert frames(transport.take()) == [(PONG, b"3")]
+    transport.producer.pauseProducing()
+    transport.producer.resumeProducing()
+    assert transport.take() == b""
+
+
 def test_handshake_and_connect_must_come_in_time() -> None:
     stage = Stage(connect_timeout=10)
     silent, half = Transport(stage), opened(stage)
