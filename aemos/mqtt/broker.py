@@ -272,10 +272,12 @@ class Broker:
         mine = session.subscriptions
         if topic_filter not in mine and len(mine) >= self.settings.max_subscriptions:
             return False
-        mine[topic_filter] = qos
-        self._filters.add(topic_filter, session, qos)
-        if isinstance(session, DurableSession):
-            self.store.subscribed(session, topic_filter, qos)
+        # Clients subscribe to the same again whenever they come back.
+        if mine.get(topic_filter) != qos:
+            mine[topic_filter] = qos
+            self._filters.add(topic_filter, session, qos)
+            if isinstance(session, DurableSession):
+                self.store.subscribed(session, topic_filter, qos)
         return True
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:

@@ -211,6 +211,24 @@ def test_qos_2_of_a_full_window_waits_for_the_commit_of_its_packet_id() -> None:
     assert [(p.payload, p.dup, p.packet_id) for p in back.publishes()] == [(b"2", True, 2)]
 
 
+def test_a_subscription_made_again_is_not_stored_again_and_waits_for_the_first() -> None:
+    stage = Stage()
+    client = stage.client("sub", clean=False)
+    stage.database.door.later = True
+    client.send(Subscribe(1, (("a", 1),)), Subscribe(2, (("a", 1),)))
+    assert client.packets() == []
+    stage.database.door.open()
+    assert client.packets() == [SubAck(1, (1,)), SubAck(2, (1,))]
+    units = stage.database.units
+    client.send(Subscribe(3, (("a", 1),)))
+    assert client.packets() == [SubAck(3, (1,))]
+    assert stage.database.units == units
+    client.send(Subscribe(4, (("a", 2),)))
+    stage.database.door.open()
+    assert client.packets() == [SubAck(4, (2,))]
+    assert killed(stage).broker.store.find(("anonymous:", "sub")).subscriptions == {"a": 2}
+
+
 def test_ids_go_by_the_order_of_the_queue_though_its_first_are_not_stored_yet() -> None:
     """Else those behind take the window, and nothing is sent any more."""
     stage = Stage(max_inflight=2)
