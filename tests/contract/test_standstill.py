@@ -17,7 +17,7 @@ from twisted.internet.defer import gatherResults
 
 from aemos.errors import RowRefused, StartError, StorageUnavailable
 from aemos.storage.database import Database, open_database
-from aemos.storage.dialects.sqlite import SQLite
+from aemos.storage.dialects.sqlite import FileMoved, SQLite
 from tests.conftest import settings_for
 from tests.mariadb import MariaDB
 from tests.rows import plant, reading, store, until, values
@@ -127,6 +127,8 @@ async def test_nothing_is_acknowledged_into_a_file_that_was_moved_away(tmp_path:
     assert not stored.called
     with pytest.raises(StorageUnavailable):
         await database.transact(plant)
+    with pytest.raises(FileMoved):
+        database.dialect.connect(writing=True)
     assert not path.parent.exists()  # no new database, without tables, in its place
     elsewhere.rename(path.parent)
     assert await stored is None
