@@ -133,8 +133,7 @@ def lapse(server: Server) -> None:
     )
 
 
-@pytest.mark.parametrize("round_", range(2))
-def test_alarms_are_those_of_the_stored_readings_and_each_is_told(server, receiver, round_):
+def test_alarms_are_those_of_the_stored_readings_and_each_is_told(server, receiver):
     sensors = watched(server, receiver)
     devices = [Device.of(server, sensor) for sensor in sensors]
     sent = []
