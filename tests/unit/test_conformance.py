@@ -7,6 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -28,23 +29,32 @@ def conformance() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def tested(conformance: ModuleType) -> Any:
+    """The tests of each statement, as they name it."""
+    return conformance.tests()
+
+
 def test_every_statement_of_the_standard_is_listed_once(conformance: ModuleType) -> None:
     ids = [statement.id for statement in conformance.statements()]
     assert len(ids) == len(set(ids)) == 141  # of its appendix B
 
 
-def test_every_statement_that_concerns_a_server_has_a_test(conformance: ModuleType) -> None:
-    tested = conformance.tests()
+def test_every_statement_that_concerns_a_server_has_a_test(
+    conformance: ModuleType, tested: Any
+) -> None:
     needed = {statement.id for statement in conformance.statements() if statement.needs_test}
     assert needed - set(tested) == set()
 
 
-def test_no_test_names_a_statement_that_does_not_exist(conformance: ModuleType) -> None:
-    assert set(conformance.tests()) - {each.id for each in conformance.statements()} == set()
+def test_no_test_names_a_statement_that_does_not_exist(
+    conformance: ModuleType, tested: Any
+) -> None:
+    assert set(tested) - {each.id for each in conformance.statements()} == set()
 
 
-def test_the_table_is_up_to_date(conformance: ModuleType) -> None:
-    table = conformance.render(conformance.statements(), conformance.tests())
+def test_the_table_is_up_to_date(conformance: ModuleType, tested: Any) -> None:
+    table = conformance.render(conformance.statements(), tested)
     assert conformance.TABLE.read_text("utf-8") == table, "run `python docs/conformance.py`"
 
 

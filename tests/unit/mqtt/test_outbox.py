@@ -65,7 +65,7 @@ class Far:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.socket.connect(("127.0.0.1", port.getHost().port))
         self.socket.setblocking(False)
-        self.data = b""
+        self.data = bytearray()
         self.ended = False
 
     def read(self) -> None:
@@ -85,7 +85,7 @@ async def test_everything_arrives_in_order_though_the_socket_takes_it_in_pieces(
     server = await factory.made
     drained: list[int] = []
     server.outbox.on_drained = lambda: drained.append(1)
-    sent = b""
+    sent = bytearray()
     for number in range(3000):
         data = b"%06d" % number * 300
         sent += data
