@@ -487,7 +487,7 @@ class Ingest:
         valid=more_than(0),
     )
     negative_expiry: float = setting(
-        5.0, "how long an unknown device or variable stays unknown", valid=at_least(0)
+        5.0, "how long an unknown device or variable stays unknown", valid=at_least(1)
     )
 
 

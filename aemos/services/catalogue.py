@@ -101,6 +101,15 @@ class Identity:
 Found = Callable[[Identity | StorageUnavailable | None], object]
 
 
+@attrs.frozen(slots=True)
+class _Waiter:
+    """Who waits for an identity; `seen` is the one that did not do, if there was one."""
+
+    found: Found
+    patient: bool
+    seen: Identity | None = None
+
+
 class Catalogue:
     """Answers at once for what it holds, after one read for what it does not."""
 
@@ -114,7 +123,7 @@ class Catalogue:
         self._known: dict[str, Identity] = {}
         self._unknown: dict[str, float] = {}
         self._by_token: dict[str, str] = {}
-        self._waiting: dict[str, deque[tuple[Found, bool]]] = {}
+        self._waiting: dict[str, deque[_Waiter]] = {}
         self._outdated: set[str] = set()
         self._sweep_at = 0
         events.subscribe(IdentityChanged, lambda event: self.forget(event.uuid))
@@ -140,7 +149,7 @@ class Catalogue:
         @param patient: wait for the database instead of being told that it is away.
         """
         if uuid in self._waiting:
-            self._waiting[uuid].append((found, patient))
+            self._waiting[uuid].append(_Waiter(found, patient))
             return
         identity = self._known.get(uuid)
         if identity is not None or len(uuid) > _LONGEST_UUID:
@@ -152,7 +161,7 @@ class Catalogue:
                 found(None)
                 return
             del self._unknown[uuid]
-        self._waiting[uuid] = deque([(found, patient)])
+        self._waiting[uuid] = deque([_Waiter(found, patient)])
         self._read(uuid)
 
     def find_again(self, identity: Identity, found: Found) -> bool:
@@ -164,10 +173,11 @@ class Catalogue:
         """
         if self._clock.seconds() - identity.loaded_at < self._settings.negative_expiry:
             return False
+        waiter = _Waiter(found, True, identity)
         if identity.uuid in self._waiting:
-            self._waiting[identity.uuid].append((found, True))
+            self._waiting[identity.uuid].append(waiter)
         else:
-            self._waiting[identity.uuid] = deque([(found, True)])
+            self._waiting[identity.uuid] = deque([waiter])
             self._read(identity.uuid)
         return True
 
@@ -247,9 +257,9 @@ class Catalogue:
 
     def _failed(self, uuid: str, error: StorageUnavailable) -> None:
         waiting = self._waiting[uuid]
-        patient = deque(waiter for waiter in waiting if waiter[1])
-        for found, _ in [waiter for waiter in waiting if not waiter[1]]:
-            self._tell(uuid, found, error)
+        patient = deque(waiter for waiter in waiting if waiter.patient)
+        for waiter in [waiter for waiter in waiting if not waiter.patient]:
+            self._tell(uuid, waiter.found, error)
         if not patient:
             del self._waiting[uuid]
             return
@@ -258,10 +268,18 @@ class Catalogue:
 
     def _answer(self, uuid: str, answer: Identity | None) -> None:
         waiting = self._waiting[uuid]
+        again: deque[_Waiter] = deque()
         while waiting:  # those who ask meanwhile queue behind the others
-            found, _ = waiting.popleft()
-            self._tell(uuid, found, answer)
-        del self._waiting[uuid]
+            waiter = waiting.popleft()
+            if answer is not None and waiter.seen is answer:
+                again.append(waiter)
+            else:
+                self._tell(uuid, waiter.found, answer)
+        if again:
+            self._waiting[uuid] = again
+            self._read(uuid)
+        else:
+            del self._waiting[uuid]
 
     def _tell(self, uuid: str, found: Found, answer: Identity | StorageUnavailable | None) -> None:
         try:

@@ -10,6 +10,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from aemos.config import schema
 from aemos.config.schema import Ingest
@@ -475,6 +476,20 @@ async def test_identities_are_answered_from_memory_once_known(bench: Bench) -> N
     assert found == [bench.catalogue.held("sensor-1")]
     bench.events.publish(IdentityChanged("sensor-1"))
     assert bench.catalogue.held("sensor-1") is None
+
+
+async def test_who_needs_a_newer_identity_is_not_answered_with_the_same_again(bench: Bench) -> None:
+    """Also where telling all who wait takes longer than an unknown variable stays unknown."""
+    clock, first, second = Clock(), Deferred[object](), Deferred[object]()
+    catalogue = Catalogue(bench.database, Events(), Ingest(), clock)
+
+    def found(identity: Any) -> None:
+        clock.advance(60)
+        assert catalogue.find_again(identity, second.callback)
+        first.callback(identity)
+
+    catalogue.find("sensor-1", found)
+    assert await first is not await second
 
 
 async def test_a_name_that_is_longer_than_any_is_unknown_without_a_look_up(bench: Bench) -> None:
