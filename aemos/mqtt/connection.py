@@ -5,6 +5,7 @@ It takes bytes and writes bytes and knows no socket, so TCP, TLS and WebSocket s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -436,12 +437,15 @@ class Connection:
 
     def _subscribe(self, session: Session, packet: Subscribe) -> None:
         broker, filters = self._broker, packet.filters
-        granted: list[bool | None] = [None] * len(filters)
+        granted = [False] * len(filters)
+        undecided = len(filters)
         waiting = False
 
         def decided(index: int, allowed: bool) -> None:
+            nonlocal undecided
             granted[index] = allowed
-            if None not in granted:
+            undecided -= 1
+            if not undecided:
                 self._subscribed(session, packet, granted)
                 if waiting:
                     self.go_on(AUTHORIZING)
@@ -451,11 +455,11 @@ class Connection:
                 broker.may_subscribe(session, topic_filter, partial(decided, index))
             else:
                 decided(index, False)
-        if None in granted:
+        if undecided:
             waiting = True
             self.hold(AUTHORIZING)
 
-    def _subscribed(self, session: Session, packet: Subscribe, granted: list[bool | None]) -> None:
+    def _subscribed(self, session: Session, packet: Subscribe, granted: Sequence[bool]) -> None:
         if self.held & CLOSED:
             return
         codes, taken, denied = [], [], []

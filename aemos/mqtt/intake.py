@@ -277,12 +277,14 @@ class Intake:
         if self.due:
             self.release()
         session = self._session
+        known = packet_id in session.incoming
         session.incoming.pop(packet_id, None)
         answer, write = b"\x70\x02" + packet_id.to_bytes(2, "big"), self._connection.outbox.write
         if isinstance(session, DurableSession):
             # The client may use the id for another message once it has seen the PUBCOMP.
             store = self._broker.store
-            store.record(Inbound(session.row, packet_id, False))
+            if known:
+                store.record(Inbound(session.row, packet_id, False))
             store.commit(partial(write, answer))
         else:
             write(answer)
@@ -320,12 +322,12 @@ class Intake:
             answer = b"\x50\x02" + packet_id.to_bytes(2, "big")
         else:
             answer = b""
-        # A retained message, whatever its topic [MQTT-3.3.1-10].
+        # A retained message, whatever its topic [MQTT-3.3.1-10]: not judged, but it has its turn.
         clears = retain and not payload and route.allowed
-        if route.kind is None or route.discarded or clears:
+        if route.kind is None or route.discarded or (clears and not self.receipts):
             self._route(route, qos, retain, packet_id, payload, answer)
             return
-        onward = route if route.forwards else None
+        onward = route if route.forwards or clears else None
         receipt = Receipt(self, onward, qos, retain, (payload,), answer, len(payload))
         if qos == 2:
             self._session.incoming[packet_id] = receipt
@@ -337,7 +339,10 @@ class Intake:
                 changes = self._changes(onward, qos, retain, packet_id, payload)
                 if changes:
                     message.along = receipt.along = Along(((SESSION_CHANGES, changes),))
-            self._broker.router.handle(message, receipt)
+            if clears:
+                receipt.settle()
+            else:
+                self._broker.router.handle(message, receipt)
         else:
             self._broker.counters.denied += 1
             self._broker.router.refuse(message, DENIED, receipt)
@@ -434,7 +439,10 @@ class Intake:
                 if len(self._routes) >= _MAX_ROUTES:
                     self._routes.clear()
                 self._routes[raw_topic] = route
-            self._take(route, qos, retain, packet_id, payload)
+            if qos == 2 and packet_id in session.incoming:
+                self._repeated(packet_id)  # it came again, on a later connection, meanwhile
+            else:
+                self._take(route, qos, retain, packet_id, payload)
             if waiting:
                 connection.go_on(AUTHORIZING)
 

@@ -220,3 +220,11 @@ def test_clients_cannot_publish_to_dollar_topics() -> None:
     assert client.packets() == [PubAck(1)]
     assert not client.closed
     assert len(stage.broker.store.retained) == 0
+
+
+def test_subscribe_with_as_many_filters_as_a_packet_holds_is_answered_in_a_moment() -> None:
+    """[MQTT-3.8.4-5] Those beyond the limit of a client are refused."""
+    client = Stage(max_subscriptions=2).client()
+    count = 60_000
+    [answer] = client.subscribe(*[("a", 0), ("b", 1)], *[("c", 0)] * count)
+    assert answer == SubAck(1, (0, 1, *[0x80] * count))

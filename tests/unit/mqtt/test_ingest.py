@@ -6,7 +6,7 @@ import pytest
 
 from aemos import json
 from aemos.model import Code, Instant, Kind, Verdict
-from aemos.mqtt.packets import PubAck, Publish, PubRec, PubRel, Will
+from aemos.mqtt.packets import PubAck, PubComp, Publish, PubRec, PubRel, SubAck, Will
 from aemos.services.events import ReadingsCommitted, ReadingsStored
 from aemos.storage.readings import Reading
 from tests.mqtt_stage import Client, Stage, sensor
@@ -330,3 +330,45 @@ def test_verdict_that_names_a_repeat_counts_as_accepted() -> None:
     stage.router.handle = lambda message, done: done(Verdict(Code.DUPLICATE))  # type: ignore[method-assign]
     stage.client("c").send(qos1(b"1"))
     assert len(watch.publishes()) == 1
+
+
+def test_what_clears_a_retained_message_waits_for_the_messages_before_it() -> None:
+    """[MQTT-3.3.1-10] [MQTT-4.6.0-5]"""
+    stage = Stage()
+    watch = stage.client("watch")
+    watch.subscribe(("#", 1))
+    stage.router.door.later = True
+    client = stage.client()
+    client.send(Publish(TOPIC, b"1", 1, retain=True, packet_id=1))
+    client.send(Publish(TOPIC, b"", 1, retain=True, packet_id=2))
+    assert watch.publishes() == []
+    stage.router.door.open()
+    assert [p.payload for p in watch.publishes()] == [b"1", b""]
+    assert client.packets() == [PubAck(1), PubAck(2)]
+    assert stage.client("late").subscribe((TOPIC, 1)) == [SubAck(1, (1,))]
+
+
+def test_qos_2_message_that_waits_for_its_rights_is_not_taken_again_on_reconnect() -> None:
+    """[MQTT-4.3.3-2]"""
+    stage = Stage()
+    watch = stage.client("watch")
+    watch.subscribe(("#", 2))
+    stage.rights.door.later = True
+    client = stage.client("pub", clean=False)
+    client.send(Publish("a", b"x", 2, packet_id=7))
+    client.drop()
+    client = stage.client("pub", clean=False, present=True)
+    client.send(Publish("a", b"x", 2, dup=True, packet_id=7))
+    stage.rights.door.open()
+    assert client.packets() == [PubRec(7)]
+    assert len(watch.publishes()) == 1
+
+
+def test_pubrel_for_an_unknown_id_asks_nothing_of_the_database() -> None:
+    """[MQTT-4.3.3-2] A client that sends nothing else must not fill the writer's queue."""
+    stage = Stage()
+    client = stage.client("c", clean=False)
+    units = stage.database.units
+    client.send(PubRel(1), PubRel(2))
+    assert client.packets() == [PubComp(1), PubComp(2)]
+    assert stage.database.units == units
