@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from aemos.storage.dialects.base import Connection, Cursor, Trouble
 _OLDEST = (3, 38, 0)  # STRICT tables, unixepoch()
 
 _PATIENCE = 60.0  # seconds that a migration waits for another process
+_RETRY = 0.01  # seconds until the next attempt where SQLite itself does not wait
 _HURRY = 0.1  # seconds that a transaction waits after another one has waited in vain
 
 _DUPLICATE = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
@@ -41,6 +43,21 @@ class SQLiteConnection(sqlite3.Connection):
     def opened(self, path: str, busy_timeout: float) -> None:
         """Remember which file it has opened, and for how long it may wait (seconds)."""
         self._path, self._file, self._busy_timeout = path, _file_at(path), busy_timeout
+
+    def use_wal(self) -> None:
+        """Switch to write-ahead logging, which stays with the file."""
+        # Of two that open a new file at once one is told that it is locked, without any waiting.
+        ends = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                self.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > ends:
+                    raise
+                time.sleep(_RETRY)
+            else:
+                return
 
     def begin(self) -> None:
         # SQLite writes into a file that was deleted or moved without a word, and with the process
@@ -117,7 +134,7 @@ class SQLite:
         connection.opened(self.path, timeout)
         self._found = True
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.use_wal()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             if not writing:
