@@ -526,9 +526,9 @@ class Commands:
 class Log:
     level: str = setting(
         "info",
-        "debug, info, warn or error",
+        "debug, info, warn or error; http, verbose and silly of older installations are debug",
         env="LOG_LEVEL",
-        valid=one_of("debug", "info", "warn", "error"),
+        valid=one_of("debug", "info", "warn", "error", "http", "verbose", "silly"),
     )
     format: str = setting(
         "auto",

@@ -17,6 +17,7 @@ from aemos.mqtt.connection import Connection
 from aemos.mqtt.counters import CloseReason
 from aemos.mqtt.outbox import Outbox, Transport, Turn
 from aemos.mqtt.peer import peer_of
+from aemos.websockets import with_options
 
 SUBPROTOCOLS = frozenset({"mqtt", "mqttv3.1"})
 
@@ -168,6 +169,7 @@ class MqttWebSocketFactory(WebSocketServerFactory):
             allowNullOrigin=True,
             webStatus=False,
         )
+        self.protocol = with_options(self.protocol, self)
         self.broker = broker
 
     def buildProtocol(self, addr: IAddress | None) -> Any:

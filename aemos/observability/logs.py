@@ -38,6 +38,7 @@ _LEVELS = {
     "warn": LogLevel.warn,
     "error": LogLevel.error,
 }
+_FINER = ("http", "verbose", "silly")  # what existing installations may have in LOG_LEVEL
 _RANK = {level: rank for rank, level in enumerate(LogLevel.iterconstants())}
 
 _SECRET_NAME = re.compile(r"(?i)token|password|passwd|authorization|secret|cookie")
@@ -109,6 +110,8 @@ class Observer:
 
     @level.setter
     def level(self, level: str) -> None:
+        if level in _FINER:
+            level = "debug"
         self._threshold = _RANK[_LEVELS[level]]
         self._level = level
 

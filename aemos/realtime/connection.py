@@ -13,6 +13,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.tcp import Connection as TcpConnection
 from twisted.web.server import Request
 
+from aemos.websockets import with_options
+
 _CLOSE_TIMEOUT = 2.0  # seconds for the peer to answer a close frame
 
 
@@ -29,6 +31,8 @@ class Connection(WebSocketServerProtocol):
     _aemos_plain = False
     _aemos_socket: socket | None = None
     _aemos_unsent = False
+    _aemos_full = False
+    _aemos_pong: bytes | None = None
 
     def writable(self, ready: bool) -> None:
         """To be overridden."""
@@ -59,6 +63,13 @@ class Connection(WebSocketServerProtocol):
         self.gone(reason or f"close code {code}")
         self.factory.connection_closed(self)
 
+    def onPing(self, payload: bytes) -> None:
+        """A client that takes nothing gets only the newest answer (RFC 6455 section 5.5.3)."""
+        if self._aemos_full:
+            self._aemos_pong = payload
+        else:
+            self.sendPong(payload)  # type: ignore[no-untyped-call]
+
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
@@ -73,6 +84,7 @@ class Connection(WebSocketServerProtocol):
 
     def pauseProducing(self) -> None:
         """Part of `IPushProducer`."""
+        self._aemos_full = True
         self.writable(False)
 
     def resumeProducing(self) -> None:
@@ -83,7 +95,11 @@ class Connection(WebSocketServerProtocol):
             self._aemos_unsent = False
             self._aemos_socket = self.transport.socket
             self.transport.unregisterProducer()
-        self.writable(True)
+        self._aemos_full = False
+        pong, self._aemos_pong = self._aemos_pong, None
+        if pong is not None:
+            self.sendPong(pong)  # type: ignore[no-untyped-call]
+        self.writable(not self._aemos_full)
 
     def stopProducing(self) -> None:
         """Part of `IPushProducer`: the connection is lost, `onClose` follows."""
@@ -110,7 +126,7 @@ class Connection(WebSocketServerProtocol):
             # A pull producer is asked for more once at registration, then whenever all was sent.
             self.transport.registerProducer(self, False)
             self._aemos_unsent = True
-            self.writable(False)
+            self.pauseProducing()
 
     def read(self, wanted: bool) -> None:
         """Read on from the client, or let it wait."""
@@ -146,7 +162,7 @@ class ConnectionFactory(WebSocketServerFactory):
             failByDrop=False,
             allowNullOrigin=True,
         )
-        self.protocol = _with_options(self.protocol, self)
+        self.protocol = with_options(self.protocol, self)
         self.clock = reactor
         self.connections: set[Connection] = set()
         self._stopped: Deferred[None] | None = None
@@ -174,20 +190,6 @@ class ConnectionFactory(WebSocketServerFactory):
         self.connections.discard(connection)
         if self._stopped is not None and not self.connections and not self._stopped.called:
             self._stopped.callback(None)
-
-
-def _with_options(protocol: type[Any], factory: ConnectionFactory) -> type[Any]:
-    """Give a class of connections the options of its factory.
-
-    Autobahn would copy them into each connection and print them all for a line of its debug log,
-    whether there is one or not: half of what a connection costs.
-    """
-    members: dict[str, Any] = {"CONFIG_ATTRS": ()}  # nothing is left to be copied
-    for name in protocol.CONFIG_ATTRS:
-        option = getattr(factory, name)
-        # A function among them is called as it is, not as a method.
-        members[name] = staticmethod(option) if callable(option) else option
-    return type(protocol.__name__, (protocol,), members)
 
 
 class Upgrade(WebSocketResource):

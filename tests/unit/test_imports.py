@@ -28,7 +28,7 @@ LAYERS = [
     {"services"},
     {"storage"},
     {"config", "observability"},
-    {"redaction", "tls"},
+    {"redaction", "tls", "websockets"},
     {"topics"},
     {"json"},
     {"model"},

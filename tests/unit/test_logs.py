@@ -79,6 +79,11 @@ def test_lines_below_the_level_are_left_out_until_the_level_changes() -> None:
     assert observer.level == "error"
 
 
+@pytest.mark.parametrize("level", ["http", "verbose", "silly"])
+def test_finer_levels_of_older_installations_are_debug(level: str) -> None:
+    assert lines_of(lambda log: log.debug("fine"), level=level)
+
+
 def test_what_twisted_says_of_its_day_is_for_debugging() -> None:
     out = io.StringIO()
     observer = logs.make_observer(Log("info", "text"), out)

@@ -223,6 +223,11 @@ async def test_a_client_that_does_not_read_costs_a_bounded_buffer(encrypted, tmp
             connection.channel.flush()
         assert connection.channel._outbox.size <= 10_000
         assert connection.channel._outbox.dropped > 0
+        pongs: list[bytes] = []
+        connection.sendPong = pongs.append
+        for number in range(1000):
+            connection.onPing(b"%d" % number)
+        assert pongs == []
         client.transport.resumeProducing()
         reached: Deferred[None] = Deferred()
         flush = connection.channel.writable
@@ -234,6 +239,7 @@ async def test_a_client_that_does_not_read_costs_a_bounded_buffer(encrypted, tmp
 
         connection.channel.writable = writable
         await reached
+        assert pongs == [b"999"]
         assert connection.channel.traffic.dropped > 0
         client.transport.loseConnection()
         await client.gone
