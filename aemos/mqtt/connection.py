@@ -59,6 +59,9 @@ _log = Logger()
 CLOSE_TIMEOUT = 5.0
 """Seconds that a peer has to take what was sent before a close."""
 
+_LATE = 1.0
+"""Seconds after which a timer that did not fire says more about the server than about the peer."""
+
 _EXPIRY_STEP = 86400.0  # the end of a credential may be years away: longer than timers should be
 _ACKS = frozenset((PubAck.FIRST, PubRec.FIRST, PubRel.FIRST, PubComp.FIRST))
 _PINGRESP = b"\xd0\x00"
@@ -514,8 +517,12 @@ class Connection:
 
     def _check_peer(self) -> None:
         """One timer per connection, not one per packet: it looks when the peer was heard last."""
-        self._alive_timer = None
         settings, now = self._broker.settings, self._broker.clock.seconds()
+        timer, self._alive_timer = self._alive_timer, None
+        if timer is not None and now - timer.getTime() > _LATE:
+            # The server stood still: what the peer has sent meanwhile is read in the next turn.
+            self._watch_peer(0)
+            return
         patience = self._patience()
         silent = now - self.heard
         since = self._packet_since

@@ -26,6 +26,7 @@ from aemos.storage.transaction import CommitInDoubt, Transaction, in_transaction
 
 T = TypeVar("T")
 
+_AT_ONCE = 1.0  # seconds: a connection that the server has dropped when it was idle says so sooner
 _ATTEMPTS = 3  # of a transaction that met a deadlock or lock time-out, before it is split
 
 
@@ -351,6 +352,7 @@ class Writer:
         attempts = 0
         in_doubt = False
         while True:
+            idle, began = self._connection is not None, self._clock.seconds()
             try:
                 connection = self._connect()
                 if not (in_doubt and self._has_committed(connection)):
@@ -371,6 +373,11 @@ class Writer:
                 continue
             if trouble is Trouble.DUPLICATE and len(batch) == 1 and attempts == 1:
                 # Another process may have stored the same reading just now: look again once.
+                continue
+            at_once = self._clock.seconds() - began < _AT_ONCE
+            if trouble is Trouble.LOST and idle and at_once and attempts == 1 and not in_doubt:
+                # Servers drop connections that idle; only a new one tells whether they are away.
+                self._disconnect()
                 continue
             locked = trouble is Trouble.BUSY and len(batch) == 1  # by others: not its fault
             if in_doubt or locked or trouble in (Trouble.LOST, Trouble.AWAY):

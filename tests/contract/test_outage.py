@@ -13,6 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.logger import capturedLogs
 from twisted.protocols import portforward
 
 from aemos.errors import RowRefused, StartError, StorageUnavailable
@@ -229,7 +230,9 @@ async def test_connections_that_the_server_dropped_when_idle_are_replaced(
     await until(lambda: not mariadb.execute(processes, (name,)))
     assert await values(database) == ["before"]
     await database.transact(plant)
-    assert await store(database, reading(variable, "after")) is None
+    with capturedLogs() as said:
+        assert await store(database, reading(variable, "after")) is None
+    assert [event["log_format"] for event in said] == []  # nobody takes it for an outage
     assert await values(database) == ["before", "after"]
     await database.stop()
 

@@ -370,6 +370,18 @@ def test_silent_client_is_dropped_after_one_and_a_half_keep_alives() -> None:
     assert watch.publishes() == [Publish("will/c", b"gone")]
 
 
+def test_what_a_client_sent_while_the_server_stood_still_counts() -> None:
+    """[MQTT-3.1.2-24]"""
+    stage = Stage()
+    client = stage.client("c", keep_alive=2)
+    stage.clock.callLater(9.9, client.feed, PingReq().encode())  # read after the timers
+    stage.clock.advance(10)
+    assert client.packets() == [PingResp()]
+    assert not client.closed
+    stage.clock.advance(3.1)
+    assert client.closed
+
+
 @pytest.mark.parametrize("packet", [PingReq(), Publish("a"), PubAck(9), b"\x30\x05\0"])
 def test_whatever_a_client_sends_keeps_it_alive(packet: PingReq | bytes) -> None:
     """[MQTT-3.1.2-24] Bytes of a packet that is still on its way count too."""
