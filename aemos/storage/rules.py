@@ -5,7 +5,7 @@ Source: spec/data-model.md section 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -51,6 +51,16 @@ def chains_by_id(tx: Transaction, chain_ids: Sequence[int]) -> list[Row]:
         for part in [tuple(chain_ids[start : start + _AT_ONCE])]
         for row in tx.all(f"SELECT * FROM RuleChain WHERE id IN ({marks(part)}) ORDER BY id", part)
     ]
+
+
+def live(tx: Transaction, chain_ids: Collection[int]) -> set[int]:
+    """@return: which of these chains are there and live; none changes before `tx` ends."""
+    rows = tx.all(
+        f"SELECT id FROM RuleChain WHERE id IN ({marks(chain_ids)}) AND mode = 'live' ORDER BY id"
+        f"{tx.dialect.for_update}",
+        tuple(chain_ids),
+    )
+    return {row["id"] for row in rows}
 
 
 def create_chain(tx: Transaction, values: Mapping[str, Any]) -> int:

@@ -427,6 +427,24 @@ async def test_rules_wait_for_a_database_that_is_away(own_server: MariaDB) -> No
     await database.stop()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE RuleChain SET mode = 'shadow'",
+        "UPDATE RuleChain SET mode = 'off'",
+        "DELETE FROM RuleChain",
+    ],
+)
+async def test_actions_on_their_way_have_no_effect_once_the_chain_is_changed(
+    stage: RuleStage, change: str
+) -> None:
+    await stage.chain(HOT, set_pump("on"))
+    await stage.run(change)  # after the engine has looked at the chain, so to speak
+    await stage.publish(41)
+    await stage.settled()
+    assert await stage.pump() == []
+
+
 @pytest.mark.parametrize("mode", ["shadow", "off"])
 async def test_a_chain_that_is_deleted_or_only_records_or_is_off_does_nothing_any_more(
     stage: RuleStage, mode: str

@@ -25,13 +25,14 @@ from aemos.services.rules.execution import Command, Run
 from aemos.services.rules.queue import RuleQueue
 from aemos.services.rules.rulebook import Chain
 from aemos.services.state_changes import StateChanges
-from aemos.storage import rule_triggers
+from aemos.storage import rule_triggers, rules
 from aemos.storage.database import Database
 from aemos.storage.rule_triggers import Trigger
 from aemos.storage.transaction import Transaction
 
 _AT_ONCE = 100  # firings in a transaction
 _ATTEMPTS = 3  # for what the database does not take though it answers
+_WITHHELD = "the rule chain was changed or deleted before that"
 _PAUSE = 0.5  # seconds before the second attempt; twice as long before each further one
 
 
@@ -172,9 +173,13 @@ class Effects:
             if firing.trigger is not None and firing.trigger.id is not None
         }
         before = rule_triggers.already_applied(tx, triggers)
-        return [self._write_one(tx, firing, before) for firing in firings]
+        # Whoever has changed or deleted a chain was told that it does nothing more.
+        live = rules.live(tx, {firing.chain.id for firing in firings})
+        return [self._write_one(tx, firing, before, live) for firing in firings]
 
-    def _write_one(self, tx: Transaction, firing: Firing, before: set[tuple[int, int]]) -> Applied:
+    def _write_one(
+        self, tx: Transaction, firing: Firing, before: set[tuple[int, int]], live: set[int]
+    ) -> Applied:
         chain = firing.chain
         trigger_id = None if firing.trigger is None else firing.trigger.id
         if trigger_id is not None and (trigger_id, chain.id) in before:
@@ -182,6 +187,9 @@ class Effects:
             # database did not say any more that it was committed.
             return firing.applied
         outcome = firing.applied = Applied()
+        if chain.id not in live:
+            outcome.errors = {command.node_id: _WITHHELD for command in firing.run.commands}
+            return outcome
         depth = 1 if firing.trigger is None else firing.trigger.depth + 1
         for command in firing.run.commands:
             try:
