@@ -178,3 +178,36 @@ async def test_a_unique_rule_holds_on_both_databases(database: Database) -> None
         with pytest.raises(DuplicateRow) as raised:
             await database.transact(lambda tx, t=table, c=column: tx.insert(t, {c: "sAME"}))
         assert raised.value.index == column
+
+
+@pytest.mark.parametrize("interim", [False, True])
+async def test_chains_keep_their_mode_when_it_learns_to_be_off(
+    empty_database_url: str, interim: bool
+) -> None:
+    database = open_database(reactor, settings_for(empty_database_url))
+    known = available(database.dialect)
+    with contextlib.closing(database.dialect.connect(writing=True, patient=True)) as connection:
+        migrate(connection, database.dialect, Instant(0), known[:14])
+    await database.start()
+    kept = await database.transact(
+        lambda tx: tx.insert("RuleChain", {"name": "kept", "mode": "shadow"})
+    )
+    if interim:  # the text of 0008 that was there for a time
+        checksum = {
+            "mysql": "ad7a8e5ad2bc7ac2e954cdfd7a4a35ec59420733c3f7e7785bb61eb3f4958592",
+            "sqlite": "ee2e5a1770a59b021b5517b2e8c68928e62c698f708d10b2bae8cb375891962e",
+        }[database.dialect.name]
+        await database.transact(
+            lambda tx: tx.execute(
+                "UPDATE schema_migration SET checksum = %s WHERE version = 8", (checksum,)
+            )
+        )
+        await database.transact(
+            lambda tx: tx.execute("DELETE FROM schema_migration WHERE version = 15")
+        )
+        assert run(database, known) == ["0015_rule_mode_off"]
+    await database.transact(lambda tx: tx.insert("RuleChain", {"name": "new", "mode": "off"}))
+    rows = await database.read(lambda tx: tx.all("SELECT id, mode FROM RuleChain ORDER BY id"))
+    assert [row["mode"] for row in rows] == ["shadow", "off"]
+    assert rows[0]["id"] == kept
+    await database.stop()

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS RuleChain (
   failureCount INT NOT NULL DEFAULT 0,
   createdAt DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
   updatedAt DATETIME(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
-  mode ENUM('live', 'shadow', 'off') NOT NULL DEFAULT 'live',
+  mode ENUM('live', 'shadow') NOT NULL DEFAULT 'live',
   PRIMARY KEY (id),
   KEY organizationId (organizationId)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci;

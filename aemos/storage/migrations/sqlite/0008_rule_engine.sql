@@ -1,6 +1,6 @@
 -- What made rule chains run and is not done with, and the chains that only record what they would do.
 
-ALTER TABLE RuleChain ADD COLUMN mode TEXT NOT NULL DEFAULT 'live' CONSTRAINT "mode is not an allowed value" CHECK (mode IN ('live', 'shadow', 'off'));
+ALTER TABLE RuleChain ADD COLUMN mode TEXT NOT NULL DEFAULT 'live' CONSTRAINT "mode is not an allowed value" CHECK (mode IN ('live', 'shadow'));
 
 CREATE TABLE rule_trigger (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
