@@ -37,9 +37,8 @@ class Channel(HTTPChannel):
     totalHeadersSize = 16 * 1024
     site: Site
     _receiving = False
-    _answered: Any = (
-        None  # the request whose answer has not left yet, if that is what is waited for
-    )
+    # The request whose answer has not left yet, while the next one waits for that.
+    _answered: Any = None
 
     def connectionMade(self) -> None:
         self.site.connections.add(self)
